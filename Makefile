@@ -1,0 +1,41 @@
+# make run    watch the recognizer work: on the built-in demo camera, or on your own with CAMERA=rtsp://...
+# make test   linters, types, import rules and all tests
+# Both set up what they need, once: see scripts/setup.sh
+SHELL := /bin/bash
+BIN := .venv/bin
+CAMERA ?=
+ARGS ?=
+
+.PHONY: run test lint lock wheel clean
+
+run:
+	@scripts/setup.sh runtime
+ifeq ($(CAMERA),)
+	@exec $(BIN)/swinstream demo $(ARGS)
+else
+	@exec $(BIN)/swinstream run --camera 'camera=$(CAMERA)' $(ARGS)
+endif
+
+lint:
+	@scripts/setup.sh dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+# Resolve the pins anew from pyproject.toml. Run it where torch is the CPU build (its local
+# version is cut off, so that the pin holds everywhere), and read the difference.
+lock:
+	$(BIN)/pip-compile -q --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header -o requirements/runtime.lock pyproject.toml
+	$(BIN)/pip-compile -q --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header --extra train --extra test -o requirements/dev.lock pyproject.toml
+	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements/dev.lock
+
+wheel:
+	@scripts/setup.sh dev
+	$(BIN)/python -m build -q --wheel
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,80 @@
+"""Which engine serves: what was asked for, or the best that this machine has, and never one that computes wrong."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from typing import Literal
+
+from engine.bundle import Bundle
+from engine.parity import ParityError, check_parity
+from engine.runtime.base import Engine, EngineError
+from engine.runtime.openvino import CPUPrecision, OpenVINOEngine
+
+log = logging.getLogger(__name__)
+
+EngineChoice = Literal["auto", "openvino", "tensorrt"]
+
+
+def choose_engine(
+    bundle: Bundle, kind: EngineChoice = "auto", *, threads: int = 1, cache_dir: Path | None = None
+) -> Engine:
+    """An engine for `bundle` that has passed the parity check on this machine.
+
+    `tensorrt` and `openvino` are that engine or an EngineError; `auto` takes the first that can run, and its
+    `info.reason` says why it is not the one before. Raises ParityError if none computes what was trained.
+    """
+    reason = ""
+    if kind != "openvino":
+        try:
+            return _tensorrt(bundle)
+        except EngineError as error:
+            if kind == "tensorrt":
+                raise
+            reason = f"no TensorRT: {error}"
+    return _openvino(bundle, threads, cache_dir, reason)
+
+
+def _openvino(bundle: Bundle, threads: int, cache_dir: Path | None, reason: str) -> Engine:
+    """OpenVINO in the CPU's fastest precision, or in fp32 where that one does not pass the parity check."""
+
+    def checked(precision: CPUPrecision, reason: str) -> OpenVINOEngine:
+        engine = OpenVINOEngine(bundle, threads=threads, precision=precision, cache_dir=cache_dir, reason=reason)
+        try:
+            used = check_parity(engine, bundle.reference())
+        except ParityError:
+            engine.close()
+            raise
+        log.info("%s: '%s' passed the parity check, error %.2g of the limit", engine.info, bundle.name, used)
+        return engine
+
+    try:
+        return checked("auto", reason)
+    except ParityError as error:
+        if error.precision == "fp32":
+            raise
+        log.warning("falling back to fp32: %s", error)
+        return checked("fp32", "; ".join(filter(None, (reason, f"{error.precision} did not pass the parity check"))))
+
+
+def _tensorrt(bundle: Bundle) -> Engine:
+    """Raises EngineError saying what is missing and how to get it."""
+    missing = []
+    if not _has_nvidia_driver():
+        missing.append("this machine has no NVIDIA driver")
+    packages = [p for p in ("tensorrt", "pycuda") if importlib.util.find_spec(p) is None]
+    if packages:
+        missing.append(f"not installed: {', '.join(packages)} (on a GPU machine: pip install 'swinstream[gpu]')")
+    missing.append("this version of swinstream runs models on OpenVINO only (--engine openvino)")
+    raise EngineError("; ".join(missing))
+
+
+def _has_nvidia_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

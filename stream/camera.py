@@ -1,0 +1,210 @@
+"""Camera: the life of one camera in a capture worker. Connect, hand every frame to the taps, say how it is, reconnect.
+
+One thread runs it. GStreamer decodes in threads of its own and both it and OpenCV let go of Python's lock, so
+the cameras of a worker share little more than that lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+from stream.delivery import DeliveryWatch
+from stream.failure import EndOfStream, ErrorClass, SourceError
+from stream.frame import Frame
+from stream.messages import (
+    CameraCounters,
+    CameraFinished,
+    CameraState,
+    CameraStatus,
+    CameraTask,
+    EpochEnd,
+    Message,
+    ZoneTask,
+)
+from stream.receiver import SourceOptions
+from stream.reconnect import Backoff
+from stream.source import Source
+from stream.tap import Stopped, Tap
+from stream.zone import ZoneError
+
+READ_S = 0.25
+"""How long a read waits: within this time a camera notices that it is to stop."""
+
+_log = logging.getLogger(__name__)
+
+
+class Camera:
+    """Runs until its file is read, it fails for good, or it is stopped. tell: takes what the core is to know."""
+
+    def __init__(self, task: CameraTask, tell: Callable[[Message], None]) -> None:
+        self.task = task
+        self._tell = tell
+        self._taps: Sequence[Tap] = ()
+        self._stopping = threading.Event()
+        self._stop_reason: EpochEnd = "shutdown"
+        self._backoff = Backoff(random.Random().uniform)
+        self._delivery = DeliveryWatch(max(zone.rate_hz for zone in task.zones))
+        self._status: CameraStatus | None = None
+        self._decoded = 0
+        self._connects = 0
+        self._counted = (time.monotonic(), 0)
+        self._thread = threading.Thread(target=self._run, name=task.name, daemon=True)
+
+    def start(self, taps: Sequence[Tap]) -> None:
+        self._taps = taps
+        self._thread.start()
+
+    def stop(self, reason: EpochEnd) -> None:
+        """Ask it to end; `join` waits for it."""
+        self._stop_reason = reason
+        self._stopping.set()
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises Stopped as soon as the camera is to stop."""
+        if self._stopping.wait(seconds):
+            raise Stopped
+
+    def counters(self) -> CameraCounters:
+        """The counters, with the frame rate since the call before. Called from another thread than the camera's."""
+        now_s, decoded = time.monotonic(), self._decoded
+        before_s, before = self._counted
+        self._counted = (now_s, decoded)
+        counts = [tap.counts for tap in self._taps]
+        dropped: Counter[str] = Counter()
+        for count in counts:
+            dropped.update({reason.value: n for reason, n in dict(count.dropped).items()})
+        return CameraCounters(
+            camera=self.task.name,
+            decoded=decoded,
+            sampled=sum(count.taken for count in counts),
+            repeated=sum(count.repeated for count in counts),
+            windows=sum(tap.windows for tap in self._taps),
+            dropped=dict(dropped),
+            fps=(decoded - before) / max(now_s - before_s, 1e-3),
+            connects=self._connects,
+        )
+
+    def _run(self) -> None:
+        try:
+            finished = self._capture()
+        except Stopped:
+            for tap in self._taps:
+                tap.abandon(self._stop_reason)
+            if self._stop_reason != "removed":
+                return
+            finished = CameraFinished(self.task.name, "removed")
+        self._tell(self.counters())  # the last ones, whole
+        self._tell(finished)
+
+    def _capture(self) -> CameraFinished:
+        """Connection after connection. Raises Stopped."""
+        state: CameraState = "connecting"
+        while True:
+            self._say(state)
+            try:
+                self._connection()
+            except EndOfStream:
+                return CameraFinished(self.task.name, "eof")
+            except ZoneError as error:
+                return self._fail(None, str(error))
+            except SourceError as error:
+                if not self.task.uri.live:
+                    return self._fail(error.error_class, str(error))
+                wait_s = self._backoff.failed(error.error_class)
+                self._say("lost", error.error_class, str(error), wait_s)
+            self.pause(wait_s)
+            state = "reconnecting"
+
+    def _connection(self) -> None:
+        """From opening the source to its end, which is always one of _capture's exceptions."""
+        task = self.task
+        options = SourceOptions(
+            transport=task.transport,
+            latency_ms=task.latency_ms,
+            timeout_s=task.timeout_s,
+            tls_verify=task.tls_verify,
+            tls_ca=task.tls_ca,
+            max_size=enough(task.zones),
+        )
+        with closing(Source(task.uri, options)) as source:
+            try:
+                source.open()
+                self._pump(source)
+            except EndOfStream:
+                for tap in self._taps:
+                    tap.finish()
+                raise
+            except (SourceError, ZoneError):
+                for tap in self._taps:
+                    tap.cut("camera_lost")
+                raise
+            except Stopped:
+                raise
+            except Exception as error:
+                # A mistake of ours must not end the camera for good, and not without a word.
+                _log.exception("camera %s: unexpected error", task.name)
+                for tap in self._taps:
+                    tap.abandon("camera_lost")
+                raise SourceError(ErrorClass.PROTOCOL, f"internal error ({type(error).__name__})") from error
+
+    def _pump(self, source: Source) -> None:
+        connected = False
+        while True:
+            frame = source.read(READ_S)
+            if self._stopping.is_set():
+                raise Stopped
+            if frame is not None:
+                self._connects += not connected
+                connected = True
+                self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        self._decoded += 1
+        self._backoff.frame(time.monotonic())
+        for tap in self._taps:
+            tap.frame(frame)
+        if self._delivery.frame(frame.pts_ns):
+            if self._status is None or self._status.state != "degraded":
+                rate_hz = max(zone.rate_hz for zone in self.task.zones)
+                self._say("degraded", text=f"{self._delivery.fps:.1f} fps, and the model needs {rate_hz:g}")
+        else:
+            self._say("live")
+
+    def _fail(self, error: ErrorClass | None, text: str) -> CameraFinished:
+        self._say("failed", error, text)
+        return CameraFinished(self.task.name, "failed", text)
+
+    def _say(
+        self,
+        state: CameraState,
+        error: ErrorClass | None = None,
+        text: str = "",
+        next_try_s: float | None = None,
+    ) -> None:
+        status = CameraStatus(self.task.name, state, error, text, next_try_s)
+        if status != self._status:
+            self._status = status
+            self._tell(status)
+
+
+def enough(zones: Sequence[ZoneTask]) -> tuple[int, int] | None:
+    """The size (width, height) of a camera's picture that has all the detail every zone needs; None: all there is."""
+    if any(task.zone.unit == "pixel" for task in zones):
+        return None
+    width = max(math.ceil(task.width / task.zone.width) for task in zones)
+    height = max(math.ceil(task.height / task.zone.height) for task in zones)
+    return width + width % 2, height + height % 2

@@ -1,0 +1,337 @@
+"""CapturePool: the core's side of capture. It starts the workers, hears them, reads their rings, replaces the dead.
+
+    with CapturePool() as capture:
+        capture.start([CameraTask("front-door", CameraUri.parse("rtsp://..."), (zone_task("full", spec),))])
+        while True:
+            select.select(capture.connections(), [], [], 0.5)
+            for message in capture.receive():
+                if isinstance(message, WindowReady):
+                    window = capture.window(message)
+
+Nothing here waits, except `stop`. All methods belong to one thread, except `window` and `skip`, which any thread
+may call. Pictures lie in memory without a name (see `stream.ring`) and workers notice when the core is gone, so
+nothing outlives the core but for a second, even after kill -9.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from engine.spec import ModelSpec
+from stream.channel import Channel, ChannelClosed
+from stream.failure import ErrorClass
+from stream.frame import PlaneArray, StreamKey, Window
+from stream.messages import (
+    AddCameras,
+    CameraFinished,
+    CameraStatus,
+    CameraTask,
+    Command,
+    EpochEnded,
+    Message,
+    RemoveCamera,
+    RingPlace,
+    StopWorker,
+    WindowReady,
+    WorkerAlive,
+    WorkerLog,
+    WorkerLost,
+    ZoneTask,
+)
+from stream.reconnect import HEALTHY_S, Backoff
+from stream.ring import RingReader, RingShape, SharedBlock
+from stream.zone import FULL, Zone
+
+RING_WINDOWS = 4
+"""Windows that a ring holds: the core may be this much late before a live camera's pictures are overwritten."""
+SILENT_S = 15.0
+"""A worker says every second that it is alive; one that has not for so long is killed and replaced."""
+
+# The same packages as here, installed or not.
+_WORKER = "import sys; sys.path.append(sys.argv[1]); from stream.worker import main; main(int(sys.argv[2]))"
+_SEND_S = 2.0
+_BATCH = 64  # cameras in one AddCameras message, and one shared block
+
+
+def zone_task(name: str, spec: ModelSpec, zone: Zone = FULL) -> ZoneTask:
+    """A recognition stream: this part of the picture, seen by this model."""
+    return ZoneTask(name, spec.ticks, spec.rate_hz, spec.height, spec.width, spec.picture_ticks, zone)
+
+
+class _Worker:
+    """One worker process, as the pool knows it."""
+
+    def __init__(self, now_s: float) -> None:
+        self.channel, theirs = Channel.pair()
+        with theirs:
+            self.process = subprocess.Popen(
+                # -P: a file in the current folder must not stand in for a module.
+                [sys.executable, "-P", "-c", _WORKER, str(Path(__file__).parents[1]), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # data goes there, and libraries chatter
+                pass_fds=[theirs.fileno()],
+            )
+        self.started_s = now_s
+        self.heard_s = now_s
+        self.tasks: dict[str, CameraTask] = {}
+        self.blocks: set[int] = set()
+        self.cpu_s = 0.0
+
+    def end(self, patience_s: float) -> int:
+        """Wait so long for it to exit, then kill it; returns the exit code."""
+        try:
+            code = self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.channel.close()
+        return code
+
+
+class _Shard:
+    """A worker's place: the cameras are its own for good, the process in it may be replaced."""
+
+    def __init__(self) -> None:
+        self.worker: _Worker | None = None
+        self.waiting: list[CameraTask] = []  # for the next process
+        self.due_s = 0.0
+        self.backoff = Backoff(random.Random().uniform)
+
+
+class CapturePool:
+    """Cameras spread over worker processes.
+
+    workers: how many processes at most; None: one for two processors, never more than there are cameras.
+    overwritten: per camera, windows that were told but gone when asked for.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._limit = workers if workers is not None else max(1, (os.cpu_count() or 1) // 2)
+        self._shards: list[_Shard] = []
+        self._readers: dict[tuple[int, StreamKey], RingReader] = {}
+        self._ticks: dict[StreamKey, int] = {}
+        self._open: dict[StreamKey, int] = {}  # epochs of which something was told
+        self._epochs: Counter[str] = Counter()  # per camera, the first epoch number not yet used
+        self._block_numbers = itertools.count()
+        self.overwritten: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # ---- cameras
+
+    def start(self, cameras: Sequence[CameraTask]) -> None:
+        """Begin to capture. Raises ValueError for a name that is taken."""
+        names = [task.name for task in cameras]
+        if taken := {name for name, n in Counter(names).items() if n > 1} | (set(names) & self.cameras()):
+            raise ValueError(f"two cameras are named {', '.join(sorted(taken))}")
+        while len(self._shards) < min(self._limit, len(self.cameras()) + len(cameras)):
+            self._shards.append(_Shard())
+        for task in cameras:
+            self._emptiest().waiting.append(task)
+        self._launch()
+
+    def remove(self, camera: str) -> None:
+        """Stop capturing; `EpochEnded` (`removed`) and `CameraFinished` follow. Does nothing for an unknown camera."""
+        for shard in self._shards:
+            shard.waiting = [task for task in shard.waiting if task.name != camera]
+            if shard.worker is not None and camera in shard.worker.tasks:
+                del shard.worker.tasks[camera]
+                self._send(shard.worker, RemoveCamera(camera))
+                self._epochs[camera] += 1  # one more may be on its way
+
+    def cameras(self) -> set[str]:
+        """The cameras being captured, or waiting for a worker."""
+        return {name for shard in self._shards for name in _names(shard)}
+
+    # ---- messages
+
+    def connections(self) -> list[int]:
+        """File descriptors that become readable when there is something to `receive`. They change over time."""
+        return [shard.worker.channel.fileno() for shard in self._shards if shard.worker is not None]
+
+    def receive(self) -> list[Message]:
+        """What has happened since the last call. To be called at least once a second."""
+        messages: list[Message] = []
+        now_s = time.monotonic()
+        for shard in self._shards:
+            worker = shard.worker
+            if worker is None:
+                continue
+            try:
+                heard: list[Message] = worker.channel.receive()
+            except ChannelClosed:
+                messages += self._lost(shard, worker, now_s, "")
+                continue
+            for message in heard:
+                self._note(worker, message)
+            messages += [message for message in heard if not isinstance(message, WorkerLog)]
+            if heard:
+                worker.heard_s = now_s
+            elif now_s - worker.heard_s > SILENT_S:
+                messages += self._lost(shard, worker, now_s, f"it had been silent for {SILENT_S:g} s")
+        self._launch()
+        return messages
+
+    def window(self, ready: WindowReady, out: PlaneArray | None = None) -> Window | None:
+        """A copy of the window, or None if it has been overwritten (counted) or its worker is gone.
+
+        out: uint8 [T, H*3//2, W] to copy the pictures into; None: a new array.
+        """
+        reader = self._readers.get((ready.block, ready.stream))
+        if reader is None:
+            return None
+        ticks = self._ticks[ready.stream]
+        read = reader.read(ready.position, ticks, out)
+        reader.release(ready.position + ticks)
+        if read is None:
+            self.overwritten[ready.stream.camera] += 1
+            return None
+        return Window(
+            stream=ready.stream,
+            epoch=ready.epoch,
+            index=ready.index,
+            pictures=read.pictures,
+            pts_ns=read.pts_ns,
+            arrival_ns=read.last.arrival_ns,
+            utc_offset_ns=read.last.utc_offset_ns,
+            clock=read.last.clock,
+        )
+
+    def skip(self, ready: WindowReady) -> None:
+        """This window will not be fetched: a file's reader may go on."""
+        reader = self._readers.get((ready.block, ready.stream))
+        if reader is not None:
+            reader.release(ready.position + self._ticks[ready.stream])
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End every worker, by force after the time. Messages not received are lost. May be called again."""
+        workers = [shard.worker for shard in self._shards if shard.worker is not None]
+        self._shards.clear()
+        deadline_s = time.monotonic() + timeout_s
+        for worker in workers:
+            self._send(worker, StopWorker())
+        for worker in workers:
+            while time.monotonic() < deadline_s and worker.channel.wait(deadline_s - time.monotonic()):
+                try:
+                    worker.channel.receive()  # so that no worker waits to be heard
+                except ChannelClosed:
+                    break
+            worker.end(max(0.2, deadline_s - time.monotonic()))
+        self._readers.clear()
+
+    # ---- inside
+
+    def _emptiest(self) -> _Shard:
+        return min(self._shards, key=lambda shard: len(_names(shard)))
+
+    def _launch(self) -> None:
+        """Hand waiting cameras to their workers, starting those that are due."""
+        now_s = time.monotonic()
+        for shard in self._shards:
+            if not shard.waiting or (shard.worker is None and now_s < shard.due_s):
+                continue
+            if shard.worker is None:
+                shard.worker = _Worker(now_s)
+            tasks, shard.waiting = shard.waiting, []
+            shard.worker.tasks.update({task.name: task for task in tasks})
+            for first in range(0, len(tasks), _BATCH):
+                self._hand_over(shard.worker, tasks[first : first + _BATCH])
+
+    def _hand_over(self, worker: _Worker, tasks: list[CameraTask]) -> None:
+        rings: list[tuple[RingPlace, ...]] = []
+        shapes: list[tuple[StreamKey, int, RingShape]] = []
+        size = 0
+        for task in tasks:
+            places = []
+            for zone in task.zones:
+                shape = RingShape.for_windows(RING_WINDOWS, zone.ticks, zone.height, zone.width)
+                places.append(RingPlace(size, shape.capacity))
+                shapes.append((StreamKey(task.name, zone.name), size, shape))
+                self._ticks[shapes[-1][0]] = zone.ticks
+                size += shape.nbytes
+            rings.append(tuple(places))
+        memory, block = SharedBlock.create(size), next(self._block_numbers)
+        worker.blocks.add(block)
+        self._readers.update({(block, stream): RingReader(memory, offset, shape) for stream, offset, shape in shapes})
+        epochs = tuple(self._epochs[task.name] for task in tasks)
+        self._send(worker, AddCameras(block, size, tuple(tasks), tuple(rings), epochs), memory.descriptor)
+        memory.close_descriptor()
+
+    def _send(self, worker: _Worker, command: Command, descriptor: int | None = None) -> None:
+        try:
+            worker.channel.send(command, descriptor, _SEND_S)
+        except ChannelClosed:
+            pass  # the next receive finds out
+        except TimeoutError:
+            worker.process.kill()
+
+    def _note(self, worker: _Worker, message: Message) -> None:
+        """What the pool itself must know of a worker's message."""
+        match message:
+            case WindowReady(stream=stream, epoch=epoch):
+                self._open[stream] = epoch
+                self._epochs[stream.camera] = max(self._epochs[stream.camera], epoch + 1)
+            case EpochEnded(stream=stream, epoch=epoch):
+                self._open.pop(stream, None)
+                self._epochs[stream.camera] = max(self._epochs[stream.camera], epoch + 1)
+            case CameraFinished(camera=name, reason="removed"):
+                gone = {key for key in self._readers if key[0] in worker.blocks and key[1].camera == name}
+                self._readers = {key: reader for key, reader in self._readers.items() if key not in gone}
+            case CameraFinished(camera=name):
+                worker.tasks.pop(name, None)  # its last windows are still to be fetched
+            case WorkerAlive(cpu_s=cpu_s):
+                worker.cpu_s = cpu_s
+            case WorkerLog(level=level, logger=logger, text=text):
+                logging.getLogger(logger).log(level, "%s", text)
+
+    def _lost(self, shard: _Shard, worker: _Worker, now_s: float, why: str) -> list[Message]:
+        """A worker is gone or stuck: end its epochs, plan its replacement."""
+        code = worker.end(patience_s=0.0 if why else 1.0)
+        why = why or (f"signal {-code}" if code < 0 else f"exit code {code}")
+        text = f"capture process {worker.process.pid} died ({why})"
+        shard.worker = None
+        self._readers = {key: reader for key, reader in self._readers.items() if key[0] not in worker.blocks}
+        if now_s - worker.started_s >= HEALTHY_S:
+            shard.backoff.frame(worker.started_s)
+            shard.backoff.frame(now_s)
+        wait_s = shard.backoff.failed(ErrorClass.PROTOCOL)
+        shard.due_s = now_s + wait_s
+
+        tasks = list(worker.tasks.values())
+        ended: list[Message] = []
+        for task in tasks:
+            for zone in task.zones:
+                stream = StreamKey(task.name, zone.name)
+                if (epoch := self._open.pop(stream, None)) is not None:
+                    ended.append(EpochEnded(stream, epoch, "worker_lost", None))
+        messages: list[Message] = [*ended, WorkerLost(tuple(task.name for task in tasks), text, wait_s)]
+        for task in tasks:
+            if task.uri.live:
+                shard.waiting.append(task)
+                messages.append(CameraStatus(task.name, "lost", ErrorClass.PROTOCOL, text, wait_s))
+            else:  # from its beginning again, it would tell every event twice
+                messages.append(CameraStatus(task.name, "failed", ErrorClass.PROTOCOL, text))
+                messages.append(CameraFinished(task.name, "failed", text))
+        return messages
+
+
+def _names(shard: _Shard) -> set[str]:
+    running = set() if shard.worker is None else set(shard.worker.tasks)
+    return running | {task.name for task in shard.waiting}

@@ -1,0 +1,270 @@
+"""Publisher: events, statuses and the heartbeat to whoever listens, and the journal to whoever missed some.
+
+Everything happens in the thread that calls: a main loop polls `sockets()`, calls `handle_requests()` when one of
+them can be read, and `tick()` at least every second. Nothing here ever waits for a client. A subscriber that
+does not read fills its own queue (`queue` messages), then loses live messages and nothing else; the replay socket
+gives them again.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import zmq
+
+from stream.failure import ErrorClass
+from stream.frame import NS_PER_S
+from stream.journal import Journal, JournalError, Page
+from stream.security import Gate, ServerCurve, check_bind
+from stream.wire import (
+    HEARTBEAT_TOPIC,
+    CameraState,
+    EventDraft,
+    EventMessage,
+    HeartbeatMessage,
+    ReplayEnd,
+    ReplayRefusal,
+    ReplayRequest,
+    StatusMessage,
+    WireError,
+    iso_utc,
+)
+
+log = logging.getLogger(__name__)
+
+PUBLISH_ADDRESS = "tcp://127.0.0.1:5556"
+REPLAY_ADDRESS = "tcp://127.0.0.1:5557"
+
+HEARTBEAT_EVERY_NS = NS_PER_S
+STATUS_EVERY_NS = 10 * NS_PER_S
+PRUNE_EVERY_NS = 10 * NS_PER_S
+
+MAX_REQUEST_BYTES = 4096  # a request is some 100 bytes; it is refused in words
+MAX_FRAME_BYTES = 65536  # of anything a client sends; beyond, libzmq drops the client before reading it
+MAX_REQUESTS_A_CALL = 16  # then the main loop has its turn again
+LINGER_MS = 1000
+
+_HINTS = {
+    errno.EADDRINUSE: "another program has this port. Is swinstream running already? Stop it, or choose another "
+    "port with {option}",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, or 127.0.0.1, with {option}",
+    errno.ENODEV: "this machine has no such address or network interface; choose another with {option}",
+    errno.EACCES: "this user may not use the port; choose one above 1023 with {option}",
+    errno.EINVAL: "it is no address of the form tcp://127.0.0.1:5556; correct {option}",
+    errno.EPROTONOSUPPORT: "it is no address of the form tcp://127.0.0.1:5556; correct {option}",
+}
+
+
+class PublishError(Exception):
+    """A socket cannot be opened. The text names the address and says what to do."""
+
+
+class Publisher:
+    """The PUB and the ROUTER socket of one run of the journal, which stays the caller's to close.
+
+    address, replay: to bind; port 0 takes a free one, and the attributes of the same names then say which.
+    curve: serve only these clients, with encryption. queue: messages kept for a subscriber that is slow.
+    max_events: in one answer, whatever a client asks for.
+    clock_ns: monotonic, the same as `arrival_ns` of the drafts; utc_ns: since 1970.
+
+    What the last run left open has ended when the constructor returns: those events are sent first of all.
+    Raises PublishError, SecurityError.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        address: str = PUBLISH_ADDRESS,
+        replay: str = REPLAY_ADDRESS,
+        curve: ServerCurve | None = None,
+        allow_plaintext: bool = False,
+        queue: int = 1000,
+        max_events: int = 1000,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        utc_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        for endpoint in (address, replay):
+            check_bind(endpoint, curve=curve is not None, allow_plaintext=allow_plaintext)
+        self._journal = journal
+        self._max_events = max_events
+        self._clock_ns, self._utc_ns = clock_ns, utc_ns
+        self._statuses: dict[str, StatusMessage] = {}
+        now_ns = clock_ns()
+        self._due_ns = {"heartbeat": now_ns, "status": now_ns + STATUS_EVERY_NS, "prune": now_ns}
+        # A context of its own: ZAP's address is one per context.
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._pub = self._context.socket(zmq.PUB)
+        self._router = self._context.socket(zmq.ROUTER)
+        self._gate = Gate(self._context, curve.clients) if curve else None
+        try:
+            self._pub.sndhwm = queue
+            self._router.sndhwm = 2 * (max_events + 1)  # an answer fits whole, whatever the client does
+            self._router.rcvhwm = 100
+            self._router.router_mandatory = True  # say so when an answer cannot be sent, rather than send half of it
+            for socket in (self._pub, self._router):
+                socket.maxmsgsize = MAX_FRAME_BYTES
+                socket.linger = LINGER_MS
+                socket.tcp_keepalive = 1
+                if "[" in address + replay:
+                    socket.ipv6 = True
+                if curve:
+                    curve.apply(socket)
+            # Replay first: who hears the first message may ask at once.
+            self.replay = _bind(self._router, replay, "--replay (replay.address)")
+            self.address = _bind(self._pub, address, "--publish (publish.address)")
+        except BaseException:
+            self.close()
+            raise
+        for message in journal.recovered:
+            self._send(message.topic, message.json_text())
+
+    # ---- out
+
+    def publish(self, drafts: Sequence[EventDraft]) -> list[EventMessage]:
+        """Write events to the journal, then send them. Raises JournalError; nothing has been sent then.
+
+        `latency_ms.total` is counted here, before writing (0.1 ms), so that journal and wire say the same.
+        """
+        if not drafts:
+            return []
+        now_ns = self._clock_ns()
+        messages = self._journal.append([_with_total(draft, now_ns) for draft in drafts])
+        for message in messages:
+            self._send(message.topic, message.json_text())
+        return messages
+
+    def status(
+        self,
+        camera: str,
+        state: CameraState,
+        *,
+        error: ErrorClass | None = None,
+        message: str | None = None,
+        next_try_s: float | None = None,
+        fps: float | None = None,
+    ) -> None:
+        """Tell how a camera is. Sent at once if anything but fps is new, and again every ten seconds.
+
+        message: one line without a secret. next_try_s: seconds from now.
+        """
+        now_ns = self._utc_ns()
+        status = StatusMessage(
+            run=self._journal.run,
+            camera=camera,
+            state=state,
+            error=error,
+            message=message or None,
+            next_try=None if next_try_s is None else iso_utc(now_ns + round(next_try_s * NS_PER_S)),
+            fps=None if fps is None else round(fps, 2),
+            time=iso_utc(now_ns),
+        )
+        last = self._statuses.get(camera)
+        self._statuses[camera] = status
+        if last is None or (last.state, last.error, last.message) != (state, error, status.message) or next_try_s:
+            self._send(status.topic, status.json_text())
+
+    def forget(self, camera: str) -> None:
+        """No longer repeat the status of a camera that was removed."""
+        self._statuses.pop(camera, None)
+
+    def tick(self) -> float:
+        """Do what is due (heartbeat, statuses, pruning); the seconds until something is due again."""
+        now_ns = self._clock_ns()
+        if self._due("heartbeat", now_ns, HEARTBEAT_EVERY_NS):
+            head = self._journal.head
+            beat = HeartbeatMessage(run=head.run, seq=head.seq, last=self._journal.last)
+            self._send(HEARTBEAT_TOPIC, beat.json_text())
+        if self._due("status", now_ns, STATUS_EVERY_NS):
+            for camera, status in self._statuses.items():
+                self._statuses[camera] = status.model_copy(update={"time": iso_utc(self._utc_ns())})
+                self._send(status.topic, self._statuses[camera].json_text())
+        if self._due("prune", now_ns, PRUNE_EVERY_NS):
+            try:
+                if self._journal.prune():
+                    self._due_ns["prune"] = now_ns  # there is more: again at the next turn of the loop
+            except JournalError as error:
+                log.error("old events are not deleted: %s", error)
+        return max(0.0, (min(self._due_ns.values()) - self._clock_ns()) / NS_PER_S)
+
+    # ---- in
+
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """To poll for reading."""
+        return [self._router] + ([self._gate.socket] if self._gate else [])
+
+    def handle_requests(self) -> int:
+        """Answer waiting replay requests (and, with CURVE, let clients in), without blocking.
+
+        Returns how many were answered; after MAX_REQUESTS_A_CALL it returns early and the socket stays readable.
+        """
+        if self._gate:
+            self._gate.handle()
+        for count in range(MAX_REQUESTS_A_CALL):
+            try:
+                client, *request = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return count
+            try:
+                for frames in self._answer(request):
+                    self._router.send_multipart([client, *frames], zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                # EAGAIN: it asks more than it reads. EHOSTUNREACH: it is gone. It can ask again.
+                log.debug("a replay client takes no answer: %s", error)
+        return MAX_REQUESTS_A_CALL
+
+    def close(self) -> None:
+        """Close the sockets; what was sent has up to a second to leave. May be called twice."""
+        for socket in (self._pub, self._router, *([self._gate.socket] if self._gate else [])):
+            socket.close()
+        self._context.term()
+
+    # ---- inside
+
+    def _send(self, topic: str, text: str) -> None:
+        self._pub.send_multipart([topic.encode(), text.encode()], zmq.NOBLOCK)
+
+    def _due(self, what: str, now_ns: int, every_ns: int) -> bool:
+        if now_ns < self._due_ns[what]:
+            return False
+        # In step with the clock, but no volley after the machine has slept.
+        self._due_ns[what] = max(self._due_ns[what] + every_ns, now_ns + every_ns // 2)
+        return True
+
+    def _answer(self, request: list[bytes]) -> list[list[bytes]]:
+        """The messages that answer a request, each a list of frames."""
+        try:
+            page = self._page(request)
+            pruned = self._journal.pruned_before
+        except (WireError, JournalError) as error:
+            return [[ReplayRefusal(error=str(error)).json_text().encode()]]
+        end = ReplayEnd(next=page.next, more=page.more, pruned_before=pruned)
+        return [[topic.encode(), text.encode()] for topic, text in page.events] + [[end.json_text().encode()]]
+
+    def _page(self, request: list[bytes]) -> Page:
+        if len(request) != 1:
+            raise WireError(f"a request is one frame of JSON, this one has {len(request)} (ask from a DEALER socket)")
+        if len(request[0]) > MAX_REQUEST_BYTES:
+            raise WireError(f"a request may have {MAX_REQUEST_BYTES} bytes, this one has {len(request[0])}")
+        asked = ReplayRequest.parse(request[0])
+        return self._journal.read(asked.after, asked.camera, min(asked.limit, self._max_events))
+
+
+def _with_total(draft: EventDraft, now_ns: int) -> EventDraft:
+    if draft.arrival_ns is None:
+        return draft
+    total = round((now_ns - draft.arrival_ns) / 1e6, 1)
+    return draft.model_copy(update={"latency_ms": draft.latency_ms.model_copy(update={"total": total})})
+
+
+def _bind(socket: zmq.Socket[bytes], address: str, option: str) -> str:
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        hint = _HINTS.get(error.errno or 0, "choose another with {option}").format(option=option)
+        raise PublishError(f"cannot serve {address}: {error.strerror}: {hint}") from None
+    bound: bytes = socket.getsockopt(zmq.LAST_ENDPOINT)  # type: ignore[assignment]
+    return bound.rstrip(b"\0").decode()

@@ -1,0 +1,145 @@
+"""A file as windows or samples, in this process and without loss: what training and evaluation read.
+
+The Source, ClipSampler and ZoneScaler are the very ones of a live camera, so a network is trained on what it
+will see. Only the phase differs: a file's first tick is its first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.spec import ModelSpec
+from stream.failure import EndOfStream
+from stream.frame import ClockSource, Frame, PlaneArray, StreamKey, Window
+from stream.sampler import Action, ClipSampler, Drop, Gap, Hold, Repeat, Take
+from stream.source import Source
+from stream.zone import FULL, Zone, ZoneScaler
+
+# A file's decoder only waits for its reader; this is how often a very slow one is asked again.
+_READ_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """All ticks of one epoch of a file, in order, chroma on every one.
+
+    pictures: uint8 [n, H*3//2, W], as in Window; pts_ns: int64 [n], a repeated tick has its origin's.
+    """
+
+    pictures: PlaneArray
+    pts_ns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    epoch: int
+    number: int
+    picture: PlaneArray
+    pts_ns: int
+    arrival_ns: int
+    utc_offset_ns: int
+
+
+def read_windows(path: str | Path, spec: ModelSpec, zone: Zone = FULL) -> Iterator[Window]:
+    """The windows that `spec` is given of a file, camera "file", zone "full".
+
+    A last window that is at least half there is completed by repeating its last picture; one cut short by a
+    gap in time is left out. Raises SourceError and ZoneError.
+    """
+    window: list[_Tick] = []
+    for tick in _read_ticks(path, spec, zone, frozenset(spec.picture_ticks), complete=True):
+        if tick.number % spec.ticks == 0:
+            window = []
+        window.append(tick)
+        if len(window) == spec.ticks:
+            yield Window(
+                stream=StreamKey("file", "full"),
+                epoch=tick.epoch,
+                index=tick.number // spec.ticks,
+                pictures=np.stack([t.picture for t in window]),
+                pts_ns=np.array([t.pts_ns for t in window], np.int64),
+                arrival_ns=tick.arrival_ns,
+                utc_offset_ns=tick.utc_offset_ns,
+                clock=ClockSource.ARRIVAL,
+            )
+
+
+def read_samples(path: str | Path, spec: ModelSpec, zone: Zone = FULL) -> Iterator[Samples]:
+    """Every sampled picture of a file, an item per epoch: nearly always one.
+
+    For a training cache: windows may then be cut at any tick. Nothing is completed at the end. Raises
+    SourceError and ZoneError.
+    """
+    ticks = _read_ticks(path, spec, zone, frozenset(range(spec.ticks)), complete=False)
+    for _, epoch in groupby(ticks, key=lambda tick: tick.epoch):
+        of_epoch = list(epoch)
+        yield Samples(
+            np.stack([tick.picture for tick in of_epoch]),
+            np.array([tick.pts_ns for tick in of_epoch], np.int64),
+        )
+
+
+def _read_ticks(
+    path: str | Path, spec: ModelSpec, zone: Zone, chroma_ticks: frozenset[int], complete: bool
+) -> Iterator[_Tick]:
+    sampler = ClipSampler(spec.rate_hz, spec.ticks)
+    maker: _TickMaker | None = None
+    with Source(str(path)) as source:
+        while True:
+            try:
+                frame = source.read(_READ_S)
+            except EndOfStream:
+                break
+            if frame is None:
+                continue
+            size = (frame.height, frame.width)
+            if maker is None or maker.scaler.source != size:
+                if maker is not None:  # the picture's size changed: a new epoch
+                    yield from maker.make(sampler.cut(), None)
+                maker = _TickMaker(ZoneScaler(zone, *size, spec.height, spec.width), spec.ticks, chroma_ticks)
+                maker.epoch = sampler.epoch
+            yield from maker.make(sampler.offer(frame.pts_ns), frame)
+        if maker is not None:
+            yield from maker.make(sampler.finish() if complete else sampler.cut(), None)
+
+
+class _TickMaker:
+    """Carries out the sampler's actions on frames of one size."""
+
+    def __init__(self, scaler: ZoneScaler, ticks: int, chroma_ticks: frozenset[int]) -> None:
+        self.scaler = scaler
+        self.epoch = 0
+        self._ticks = ticks
+        self._chroma_ticks = chroma_ticks
+        self._held: Frame | None = None
+        self._taken: Frame | None = None
+
+    def make(self, actions: list[Action], offered: Frame | None) -> Iterator[_Tick]:
+        for action in actions:
+            match action:
+                case Take(number, held):
+                    self._taken = self._held if held else offered
+                    self._held = None
+                    yield self._tick(number)
+                case Repeat(number):
+                    # Scaled again rather than copied: the tick before may have had no chroma.
+                    yield self._tick(number)
+                case Gap():
+                    self.epoch += 1
+                case Hold():
+                    self._held = offered
+                case Drop():
+                    pass
+
+    def _tick(self, number: int) -> _Tick:
+        frame = self._taken
+        assert frame is not None
+        picture = np.empty(self.scaler.shape, np.uint8)
+        self.scaler.scale(frame, picture, chroma=number % self._ticks in self._chroma_ticks)
+        return _Tick(self.epoch, number, picture, frame.pts_ns, frame.arrival_ns, frame.utc_ns - frame.pts_ns)

@@ -1,0 +1,191 @@
+"""Receiver: the GStreamer pipeline that fetches and decodes one camera or file, up to the queue of pictures.
+
+Its elements are chosen by the pure functions of `stream.pipeline`; what GStreamer reports from its own threads
+is noted here and read by `Source`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstApp", "1.0")
+from gi.repository import Gio, GLib, Gst, GstApp  # noqa: E402
+
+from stream import pipeline  # noqa: E402
+from stream.failure import ErrorClass, SourceError  # noqa: E402
+from stream.uri import CameraUri  # noqa: E402
+
+assert GstApp  # importing it gives the sink its try_pull_sample
+
+# Decoded pictures before the reader: enough for a hiccup of its thread, too few to add latency.
+_LIVE_QUEUE = 4
+_FILE_QUEUE = 2
+
+_TRANSPORTS = {"tcp": "tcp", "udp": "udp", "auto": "udp+tcp"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to receive.
+
+    transport: of RTP; "auto" tries UDP and falls back to TCP. latency_ms: what the jitter buffer may wait
+    for packets that are late or out of order. timeout_s: after waiting for a frame for so
+    long, a source fails. max_size: (width, height) that is enough for all zones; a GPU shrinks to it before downloading.
+    tls_verify: check the certificate of rtsps; tls_ca: a PEM file of authorities to trust instead of the
+    system's. zero_copy: False copies every picture (where views cannot be had, this happens by itself).
+    """
+
+    transport: Literal["tcp", "udp", "auto"] = "tcp"
+    latency_ms: int = 200
+    timeout_s: float = 10.0
+    max_size: tuple[int, int] | None = None
+    tls_verify: bool = True
+    tls_ca: str | None = None
+    zero_copy: bool = True
+
+
+class Receiver:
+    """A pipeline that is built, but not started.
+
+    sink: its appsink, which holds pictures in I420; bus: where it reports its end and its errors. fault: what
+    was found out that GStreamer does not report; video_offered: whether there is a video stream;
+    bad_certificate: what is wrong with the certificate of an rtsps camera, or "". Raises SourceError.
+    """
+
+    def __init__(self, uri: CameraUri, options: SourceOptions) -> None:
+        Gst.init(None)
+        self._uri = uri
+        self._options = options
+        self.fault: SourceError | None = None
+        self.video_offered = False
+        self.bad_certificate = ""
+        self._pipeline = Gst.Pipeline.new(None)
+        self.bus = self._pipeline.get_bus()
+        self._pipeline.connect("deep-element-added", _single_threaded)
+        self.sink = _make("appsink")
+        self.sink.set_property("caps", Gst.Caps.from_string("video/x-raw,format=I420"))
+        self.sink.set_property("sync", False)  # when a picture is due is for the sampler to judge
+        self.sink.set_property("enable-last-sample", False)
+        self.sink.set_property("drop", uri.live)  # a live source drops the oldest, a file waits
+        self.sink.set_property("max-buffers", _LIVE_QUEUE if uri.live else _FILE_QUEUE)
+        self._pipeline.add(self.sink)
+        head = self._network_head() if uri.host else self._local_head()
+        head.connect("pad-added", self._pad_added)
+
+    def start(self) -> None:
+        """Begin to connect, without waiting. A failure is on the bus, with its reason."""
+        self._pipeline.set_state(Gst.State.PLAYING)
+
+    def stop(self) -> None:
+        """Close the connection and end all threads; after it nothing is reported any more."""
+        self._pipeline.set_state(Gst.State.NULL)
+        self.bus.set_flushing(True)
+
+    def _network_head(self) -> Any:
+        options = self._options
+        head = _make("rtspsrc")
+        head.set_property("location", self._uri.location)
+        if self._uri.user or self._uri.password:
+            head.set_property("user-id", self._uri.user)
+            head.set_property("user-pw", self._uri.password)
+        Gst.util_set_object_arg(head, "protocols", _TRANSPORTS[options.transport])
+        head.set_property("latency", options.latency_ms)
+        head.set_property("drop-on-latency", True)  # late packets are lost rather than delaying all that follow
+        head.set_property("do-retransmission", False)  # cameras do not answer these requests
+        # Slave: PTS follow this machine's clock, jitter smoothed away, so they do not drift over weeks.
+        Gst.util_set_object_arg(head, "buffer-mode", "slave")
+        head.set_property("tcp-timeout", round(options.timeout_s * 1e6))
+        head.set_property("timeout", round(options.timeout_s * 1e6 / 2) if options.transport == "auto" else 0)
+        if head.find_property("add-reference-timestamp-meta") is not None:  # GStreamer 1.22
+            head.set_property("add-reference-timestamp-meta", True)
+        if not options.tls_verify:
+            head.set_property("tls-validation-flags", Gio.TlsCertificateFlags(0))
+        elif options.tls_ca is not None:
+            head.set_property("tls-database", self._authorities(options.tls_ca))
+        head.connect("accept-certificate", self._refuse_certificate)
+        head.connect("select-stream", self._select_stream)
+        self._pipeline.add(head)
+        return head
+
+    def _authorities(self, path: str) -> Any:
+        try:
+            return Gio.TlsFileDatabase.new(os.path.abspath(path))
+        except GLib.Error as error:
+            raise SourceError(ErrorClass.TLS, f"{self._uri}: tls_ca {path}: {error.message}") from None
+
+    def _local_head(self) -> Any:
+        if self._uri.scheme == "file":
+            reader, parser = _make("filesrc"), _make("parsebin")
+            reader.set_property("location", self._uri.path)
+        else:
+            reader, parser = _make("v4l2src"), _make("decodebin")
+            reader.set_property("device", self._uri.path)
+        self._pipeline.add(reader)
+        self._pipeline.add(parser)
+        reader.link(parser)
+        return parser
+
+    # ---- called from GStreamer's threads
+
+    def _refuse_certificate(self, _head: Any, _connection: Any, _certificate: Any, errors: Any) -> bool:
+        """Asked only about a certificate that did not pass."""
+        self.bad_certificate = ", ".join(nick for nick in errors.value_nicks if nick != "no-flags")
+        return False
+
+    def _select_stream(self, _head: Any, _number: int, caps: Any) -> bool:
+        """Only the first video stream is set up: sound never crosses the network."""
+        wanted = not self.video_offered and caps.get_structure(0).get_string("media") == "video"
+        self.video_offered = self.video_offered or wanted
+        return wanted
+
+    def _pad_added(self, _head: Any, pad: Any) -> None:
+        sink = self.sink.get_static_pad("sink")
+        media, rtp_media, encoding = _describe(pad.get_current_caps() or pad.query_caps(None))
+        if not pipeline.is_video(media, rtp_media) or sink.is_linked():
+            return
+        self.video_offered = True
+        chain = pipeline.chain_for(media, encoding, _available, self._options.max_size)
+        if chain is None:
+            self.fault = SourceError(ErrorClass.CODEC, f"{self._uri}: no decoder for {encoding or media} is installed")
+            return
+        try:
+            decoder = Gst.parse_bin_from_description(chain, False)
+        except GLib.Error as error:
+            self.fault = SourceError(ErrorClass.CODEC, f"{self._uri}: GStreamer cannot decode it: {error.message}")
+            return
+        for name, end in (("sink", pipeline.FIRST), ("src", pipeline.LAST)):
+            decoder.add_pad(Gst.GhostPad.new(name, decoder.get_by_name(end).get_static_pad(name)))
+        self._pipeline.add(decoder)
+        decoder.get_static_pad("src").link(sink)
+        decoder.sync_state_with_parent()
+        pad.link(decoder.get_static_pad("sink"))
+
+
+def _make(factory: str) -> Any:
+    element = Gst.ElementFactory.make(factory, None)
+    if element is None:
+        raise SourceError(
+            ErrorClass.CODEC, f"GStreamer element '{factory}' is missing: install the packages in apt-packages.txt"
+        )
+    return element
+
+
+def _available(factory: str) -> bool:
+    return Gst.ElementFactory.find(factory) is not None
+
+
+def _single_threaded(_pipeline: Any, _bin: Any, element: Any) -> None:
+    """Also decoders that decodebin chose get one thread."""
+    if element.find_property("max-threads") is not None:
+        element.set_property("max-threads", 1)
+
+
+def _describe(caps: Any) -> tuple[str, str, str]:
+    """Of a pad's caps: name, and for RTP the media ("video") and encoding ("H264"), else ""."""
+    structure = caps.get_structure(0)
+    return structure.get_name(), structure.get_string("media") or "", structure.get_string("encoding-name") or ""

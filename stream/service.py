@@ -1,0 +1,245 @@
+"""Service: the core's main loop. Capture's messages and the network's results in, events and statuses out.
+
+One thread: it polls the workers, the recognition thread and the sockets, and owns every EventMachine, the journal
+and the publisher. Whatever ends the loop, every open event is ended and published before the sockets close.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import zmq
+
+from engine.spec import ModelSpec
+from stream.capture import CapturePool
+from stream.events import Change, EndReason, EventMachine, Rules, steps_of
+from stream.frame import StreamKey
+from stream.logs import fields
+from stream.messages import (
+    CameraCounters,
+    CameraFinished,
+    CameraStatus,
+    CameraTask,
+    EpochEnded,
+    Message,
+    WindowReady,
+    WorkerLost,
+)
+from stream.publish import Publisher
+from stream.recognition import Recognition, Recognized, Result
+from stream.report import Clock, Reporter
+from stream.wire import EventMessage, Latency, ModelRef
+
+MAX_WAIT_S = 0.5  # capture wants to be heard at least once a second
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ZonePlan:
+    """One recognition stream: its model by the engine's name, and how its scores become events."""
+
+    name: str
+    engine: str
+    spec: ModelSpec
+    rules: dict[str, Rules]
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPlan:
+    """A camera: what its worker is told, and its zones in the same order."""
+
+    task: CameraTask
+    zones: tuple[ZonePlan, ...]
+
+
+@dataclass(slots=True)
+class ZoneState:
+    """What is known of one recognition stream; the live table reads it."""
+
+    plan: ZonePlan
+    machine: EventMachine
+    reporter: Reporter
+    timeline: deque[WindowReady | EpochEnded] = field(default_factory=deque)  # not settled, in order of time
+    windows: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    latency_ms: float | None = None  # of the last window: from its last frame's arrival to its decision
+
+
+@dataclass(slots=True)
+class CameraState:
+    """What is known of one camera; the live table reads it."""
+
+    plan: CameraPlan
+    zones: dict[str, ZoneState]
+    status: CameraStatus
+    counters: CameraCounters | None = None
+    finished: CameraFinished | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more will come of it."""
+        return self.finished is not None and not any(zone.timeline for zone in self.zones.values())
+
+
+class Service:
+    """Runs until `stop` is called or every camera has finished.
+
+    on_events is called with each batch of published events. The caller made the parts, and closes them.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[CameraPlan],
+        capture: CapturePool,
+        recognition: Recognition,
+        publisher: Publisher,
+        on_events: Callable[[Sequence[EventMessage]], None] = lambda messages: None,
+    ) -> None:
+        self._capture = capture
+        self._recognition = recognition
+        self._publisher = publisher
+        self._on_events = on_events
+        self._stopping = False
+        self.started_s = time.monotonic()
+        self.cameras = {plan.task.name: _camera_state(plan) for plan in cameras}
+
+    def stop(self) -> None:
+        """End the loop soon; safe in a signal handler."""
+        self._stopping = True
+
+    def run(self, on_turn: Callable[[], None] = lambda: None) -> bool:
+        """The main loop; on_turn is called at least twice a second. True if every camera did its work.
+
+        False when a camera failed for good. Raises JournalError when events can't be written.
+        """
+        self._capture.start([camera.plan.task for camera in self.cameras.values()])
+        for name, camera in self.cameras.items():
+            for zone in camera.zones.values():
+                stream = StreamKey(name, zone.plan.name)
+                self._recognition.add(stream, zone.plan.engine, lossless=not camera.plan.task.uri.live)
+        try:
+            while not self._stopping and not all(camera.settled for camera in self.cameras.values()):
+                self._turn()
+                on_turn()
+        finally:
+            self._end_all(EndReason.SHUTDOWN)
+        failed = [c for c in self.cameras.values() if c.finished is not None and c.finished.reason == "failed"]
+        return not failed
+
+    # ---- one turn
+
+    def _turn(self) -> None:
+        wait_s = min(self._publisher.tick(), MAX_WAIT_S)
+        poller = zmq.Poller()
+        for descriptor in (*self._capture.connections(), self._recognition.wakeup):
+            poller.register(descriptor, zmq.POLLIN)
+        for socket in self._publisher.sockets():
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(round(wait_s * 1000) + 1)
+        for message in self._capture.receive():
+            self._hear(message)
+        for result in self._recognition.collect():
+            self._settle(result)
+        self._publisher.handle_requests()
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case WindowReady(stream=stream):
+                self._zone(stream).timeline.append(message)
+                self._recognition.offer(message)
+            case EpochEnded(stream=stream):
+                self._zone(stream).timeline.append(message)
+                self._advance_timeline(stream)
+            case CameraStatus(camera=name):
+                self.cameras[name].status = message
+                self._tell_status(name)
+            case CameraCounters(camera=name):
+                self.cameras[name].counters = message
+                self._tell_status(name)
+            case CameraFinished(camera=name):
+                self.cameras[name].finished = message
+                _log.info(fields("camera finished", camera=name, reason=message.reason, detail=message.text))
+            case WorkerLost(cameras=names, text=text, restart_s=restart_s):
+                _log.error(fields("worker lost", cameras=",".join(names), detail=text, restart_s=round(restart_s, 1)))
+            case _:
+                pass
+
+    def _settle(self, result: Result) -> None:
+        """A window was computed or skipped."""
+        stream = result.ready.stream
+        zone = self._zone(stream)
+        if isinstance(result, Recognized):
+            self._recognized(zone, result)
+        else:
+            zone.skipped[result.reason.value] += 1
+            _log.warning(fields("window skipped", camera=stream.camera, zone=stream.zone, reason=result.reason.value))
+        zone.timeline.remove(result.ready)
+        self._advance_timeline(stream)
+
+    def _recognized(self, zone: ZoneState, result: Recognized) -> None:
+        window, spec = result.window, zone.plan.spec
+        zone.windows += 1
+        clock = Clock(window.utc_offset_ns, window.clock)
+        if result.finite:
+            steps = steps_of(result.logits, window.pts_ns, spec.rate_hz, zone.plan.temperature)
+            changes = zone.machine.advance(steps)
+        else:
+            _log.error(fields("the network's result is not finite; its state was zeroed", camera=window.stream.camera))
+            changes = zone.machine.finish(EndReason.GAP)
+        latency = Latency(queue=round(result.queue_ms, 1), infer=round(result.infer_ms, 1))
+        self._publish(zone, changes, clock, latency, window.arrival_ns)
+        zone.latency_ms = (time.monotonic_ns() - window.arrival_ns) / 1e6
+
+    def _advance_timeline(self, stream: StreamKey) -> None:
+        """An epoch's end takes effect when all windows before it are settled."""
+        zone = self._zone(stream)
+        while zone.timeline and isinstance(ended := zone.timeline[0], EpochEnded):
+            zone.timeline.popleft()
+            self._publish(zone, zone.machine.finish(EndReason(ended.reason), ended.pts_ns))
+
+    def _publish(
+        self,
+        zone: ZoneState,
+        changes: Iterable[Change],
+        clock: Clock | None = None,
+        latency: Latency | None = None,
+        arrival_ns: int | None = None,
+    ) -> None:
+        drafts = zone.reporter.drafts(changes, clock, latency=latency, arrival_ns=arrival_ns)
+        if drafts:
+            self._on_events(self._publisher.publish(drafts))
+
+    def _tell_status(self, name: str) -> None:
+        camera = self.cameras[name]
+        status = camera.status
+        self._publisher.status(
+            name,
+            status.state,
+            error=status.error,
+            message=status.text,
+            next_try_s=status.next_try_s,
+            fps=None if camera.counters is None else camera.counters.fps,
+        )
+
+    def _end_all(self, reason: EndReason) -> None:
+        for camera in self.cameras.values():
+            for zone in camera.zones.values():
+                self._publish(zone, zone.machine.finish(reason))
+
+    def _zone(self, stream: StreamKey) -> ZoneState:
+        return self.cameras[stream.camera].zones[stream.zone]
+
+
+def _camera_state(plan: CameraPlan) -> CameraState:
+    zones = {}
+    for zone in plan.zones:
+        stream = StreamKey(plan.task.name, zone.name)
+        reporter = Reporter(stream, ModelRef(name=zone.spec.name, version=zone.spec.version))
+        zones[zone.name] = ZoneState(zone, EventMachine(zone.spec.actions, zone.rules), reporter)
+    return CameraState(plan, zones, CameraStatus(plan.task.name, "connecting"))

@@ -1,0 +1,212 @@
+"""Source: one camera or file as a sequence of Frames, received and decoded by GStreamer.
+
+A live source never blocks its sender: when frames are not read in time, old ones are dropped here, so that
+latency cannot grow. A file is read without loss, as fast as its reader asks. The planes of a Frame are views
+into the decoder's memory, which lives as long as they do (see stream.buffer).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from typing import Any, Self
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstVideo", "1.0")
+from gi.repository import Gst, GstVideo  # noqa: E402
+
+from stream.buffer import Layout, buffer_bytes, planes  # noqa: E402
+from stream.failure import (  # noqa: E402
+    EndOfStream,
+    ErrorClass,
+    Failure,
+    SourceError,
+    classify,
+    connection_failure,
+)
+from stream.frame import NS_PER_S, ClockSource, Frame  # noqa: E402
+from stream.receiver import Receiver, SourceOptions  # noqa: E402
+from stream.uri import CameraUri  # noqa: E402
+
+__all__ = ["Source", "SourceOptions"]
+
+# How long a read waits before it looks at what the pipeline reports.
+_SLICE_NS = 50_000_000
+# How long to try, after a connection failed, to find out why.
+_PROBE_S = 3.0
+
+_NTP_TO_UNIX_NS = 2_208_988_800 * NS_PER_S
+# Some servers put their uptime into the NTP field of a sender report; no camera is from before 2000.
+_YEAR_2000_NS = 946_684_800 * NS_PER_S
+
+_MESSAGES = Gst.MessageType.ERROR | Gst.MessageType.EOS | Gst.MessageType.STREAM_COLLECTION
+_FULL_RANGE = getattr(GstVideo.VideoColorRange, "0_255")
+
+
+class Source:
+    """A camera or a file. One thread opens, reads and closes it.
+
+        with Source("rtsp://...") as source:
+            while True:
+                frame = source.read(timeout_s=1.0)   # None: nothing came within the second
+
+    `open` and `read` raise SourceError, `read` raises EndOfStream at the end of a file. After either, only
+    `close` is of use: another try takes another Source.
+    """
+
+    def __init__(self, uri: str | CameraUri, options: SourceOptions | None = None) -> None:
+        self.uri = uri if isinstance(uri, CameraUri) else CameraUri.parse(uri)
+        self.options = options if options is not None else SourceOptions()
+        self._receiver: Receiver | None = None
+        self._opened_utc_ns = 0
+        self._waited_ns = 0  # in `read`, since the last picture
+        self._caps: Any = None
+        self._info: Any = None  # GstVideoInfo of _caps
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Start to connect, without waiting for it: what goes wrong on the way, `read` raises."""
+        if self._opened_utc_ns:
+            raise RuntimeError("a source is opened once: make another")
+        self._opened_utc_ns = time.time_ns()
+        self._check()
+        self._receiver = Receiver(self.uri, self.options)
+        self._receiver.start()
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """The next frame, or None if none comes within `timeout_s`."""
+        receiver = self._receiver
+        if receiver is None:
+            raise RuntimeError("this source is not open")
+        begun_ns, before_ns = time.monotonic_ns(), self._waited_ns
+        timeout_ns = round(timeout_s * NS_PER_S)
+        while True:
+            elapsed_ns = time.monotonic_ns() - begun_ns
+            sample = receiver.sink.try_pull_sample(min(max(timeout_ns - elapsed_ns, 0), _SLICE_NS))
+            if sample is not None:
+                frame = self._frame(sample)
+                if frame is not None:
+                    self._waited_ns = 0
+                    return frame
+                continue
+            self._look_for_trouble(receiver)
+            elapsed_ns = time.monotonic_ns() - begun_ns
+            self._waited_ns = before_ns + elapsed_ns
+            if self._waited_ns > self.options.timeout_s * NS_PER_S:
+                raise SourceError(ErrorClass.TIMEOUT, f"{self.uri}: no picture for {self.options.timeout_s:g} s")
+            if elapsed_ns >= timeout_ns:
+                return None
+
+    def close(self) -> None:
+        """Stop and release everything; may be called at any time, and again."""
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.stop()
+        self._caps = self._info = None
+
+    def _check(self) -> None:
+        """What can be said better before GStreamer tries."""
+        uri = self.uri
+        if uri.scheme == "demo":
+            raise SourceError(
+                ErrorClass.NOT_FOUND, "demo:// stands for the demo camera's rtsp:// address; start it first"
+            )
+        if uri.scheme not in {"file", "v4l2"}:
+            return
+        try:
+            if uri.scheme == "file" and os.path.isdir(uri.path):
+                raise SourceError(ErrorClass.NOT_FOUND, f"{uri.path} is a folder, not a video file")
+            if os.stat(uri.path).st_size == 0 and uri.scheme == "file":
+                raise SourceError(ErrorClass.PROTOCOL, f"{uri.path} is empty (0 bytes)")
+            if not os.access(uri.path, os.R_OK):
+                raise SourceError(ErrorClass.AUTH, f"{uri.path}: no permission to read it")
+        except OSError as error:
+            raise SourceError(ErrorClass.NOT_FOUND, f"{uri.path}: {error.strerror}") from None
+
+    def _look_for_trouble(self, receiver: Receiver) -> None:
+        if receiver.fault is not None:
+            raise receiver.fault
+        message = receiver.bus.timed_pop_filtered(0, _MESSAGES)
+        if message is None:
+            return
+        if message.type == Gst.MessageType.STREAM_COLLECTION:
+            if _has_video(message.parse_stream_collection()):
+                return
+            raise SourceError(ErrorClass.CODEC, f"{self.uri}: it has no video stream")
+        if message.type == Gst.MessageType.EOS:
+            if not self.uri.live:
+                raise EndOfStream
+            raise SourceError(ErrorClass.EOF, f"{self.uri}: the camera ended the stream")
+        error, debug = message.parse_error()
+        raise self._error(receiver, classify(error.domain, error.code, error.message, debug or ""), debug or "")
+
+    def _error(self, receiver: Receiver, failure: Failure, debug: str) -> SourceError:
+        uri = self.uri
+        if receiver.bad_certificate:
+            failure = Failure(ErrorClass.TLS, f"its certificate is not trusted ({receiver.bad_certificate}); name its authority in tls_ca")
+        elif uri.host and "Failed to connect" in debug:
+            unreachable = connection_failure(uri.host, uri.port, min(self.options.timeout_s, _PROBE_S))
+            if unreachable is not None:
+                failure = unreachable
+            elif uri.scheme == "rtsps":
+                failure = Failure(ErrorClass.TLS, "no encrypted connection could be made; is it an rtsp:// port?")
+        elif not receiver.video_offered and (failure.error_class == ErrorClass.CODEC or "not-linked" in debug):
+            failure = Failure(ErrorClass.CODEC, "it has no video stream")
+        elif uri.host and "setup_streams" in debug:
+            failure = Failure(ErrorClass.PROTOCOL, "the camera refuses this transport; choose tcp, udp or auto")
+        return SourceError(failure.error_class, uri.redact(f"{uri}: {failure.text}"))
+
+    def _frame(self, sample: Any) -> Frame | None:
+        """A picture and its times; None for one that has no PTS, which cannot be placed on a tick."""
+        arrival_ns = time.monotonic_ns()
+        buffer = sample.get_buffer()
+        pts_ns = sample.get_segment().to_running_time(Gst.Format.TIME, buffer.pts)
+        if pts_ns == Gst.CLOCK_TIME_NONE:
+            return None
+        caps = sample.get_caps()
+        if self._caps is None or hash(caps) != hash(self._caps):
+            self._caps, self._info = caps, GstVideo.VideoInfo.new_from_caps(caps)
+        y, u, v = planes(buffer_bytes(buffer, self.options.zero_copy), _layout(buffer, self._info))
+        utc_ns, clock = self._utc(buffer, pts_ns)
+        full_range = self._info.colorimetry.range == _FULL_RANGE
+        return Frame(y, u, v, pts_ns, arrival_ns, utc_ns, clock, full_range)
+
+    def _utc(self, buffer: Any, pts_ns: int) -> tuple[int, ClockSource]:
+        """The camera's own time where its sender reports gave it, else the time here.
+
+        A file's pictures are dated from when it was opened, so that they are as far apart as in the file
+        however fast it is read.
+        """
+        if not self.uri.live:
+            return self._opened_utc_ns + pts_ns, ClockSource.ARRIVAL
+        meta = buffer.get_reference_timestamp_meta(_ntp_caps())
+        if meta is not None and meta.timestamp - _NTP_TO_UNIX_NS > _YEAR_2000_NS:
+            return meta.timestamp - _NTP_TO_UNIX_NS, ClockSource.RTCP
+        return time.time_ns(), ClockSource.ARRIVAL
+
+
+def _has_video(collection: Any) -> bool:
+    """Whether a demuxer found pictures among its streams."""
+    streams = (collection.get_stream(n) for n in range(collection.get_size()))
+    return any(stream.get_stream_type() & Gst.StreamType.VIDEO for stream in streams)
+
+
+@functools.cache
+def _ntp_caps() -> Any:
+    return Gst.Caps.from_string("timestamp/x-ntp")
+
+
+def _layout(buffer: Any, info: Any) -> Layout:
+    """Decoders say in a GstVideoMeta where they padded a picture; without one, it is packed as its caps say."""
+    meta = GstVideo.buffer_get_video_meta(buffer)
+    place = meta if meta is not None else info
+    return Layout(info.height, info.width, tuple(place.offset[:3]), tuple(place.stride[:3]))

@@ -1,0 +1,216 @@
+"""The capture worker: a process that serves several cameras for the core.
+
+`stream.capture.CapturePool` starts it and talks to it over a socket. It is a fresh interpreter, not a fork, which
+GStreamer would not survive, and it imports neither the engine nor the program's main module: it is up in a quarter
+of a second.
+
+When the core is gone, however it went, the socket says so and the worker exits. Ctrl-C and SIGTERM reach the
+whole process group; the worker leaves them to the core, which ends its events first. A worker whose main thread
+is stuck, a Python lock held by some decoder for example, is ended by a watchdog that needs no Python lock.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from typing import NoReturn
+
+import cv2
+
+from stream.camera import Camera
+from stream.channel import Channel, ChannelClosed
+from stream.frame import StreamKey
+from stream.messages import (
+    AddCameras,
+    CameraCounters,
+    CameraTask,
+    EpochEnd,
+    Message,
+    RemoveCamera,
+    RingPlace,
+    StopWorker,
+    WindowReady,
+    WorkerAlive,
+    WorkerLog,
+)
+from stream.ring import RingShape, RingWriter, SharedBlock
+from stream.sampler import phase_of
+from stream.tap import Tap
+
+STUCK_S = 20
+STOP_S = 3.0
+"""How long cameras get to close their connections."""
+
+_BACKLOG = 1000
+_DROPPABLE = (WindowReady, CameraCounters, WorkerAlive, WorkerLog)
+
+
+class Outbox:
+    """Messages on their way to the core. Cameras never wait for the core: a thread does the sending.
+
+    While the core does not read, what it can do without is dropped beyond a thousand messages: pictures that will
+    be overwritten, and counters that come again. The rest may grow to ten thousand; a core that has not read for
+    that long is taken for dead.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._messages: deque[Message] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self.broken = False
+        self._thread = threading.Thread(target=self._send, name="outbox", daemon=True)
+        self._thread.start()
+
+    def tell(self, message: Message) -> None:
+        with self._changed:
+            if len(self._messages) >= _BACKLOG and isinstance(message, _DROPPABLE):
+                return
+            self._messages.append(message)
+            self.broken = self.broken or len(self._messages) >= 10 * _BACKLOG
+            self._changed.notify()
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is left."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+
+    def _send(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._messages or self._closing)
+                if not self._messages:
+                    return
+                message = self._messages.popleft()
+            try:
+                self._channel.send(message)
+            except ChannelClosed:
+                self.broken = True
+                return
+
+
+class _LogHandler(logging.Handler):
+    """Hands log records to the core, whose log has a format and a place."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        super().__init__()
+        self._outbox = outbox
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._outbox.tell(WorkerLog(record.levelno, record.name, self.format(record)))
+
+
+class Worker:
+    """Carries out the core's commands until it is told to stop or the core is gone."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._outbox = Outbox(channel)
+        self._cameras: dict[str, Camera] = {}
+        logging.getLogger("stream").addHandler(_LogHandler(self._outbox))
+
+    def run(self) -> None:
+        beat_s = time.monotonic()
+        try:
+            while not self._outbox.broken:
+                faulthandler.dump_traceback_later(STUCK_S, exit=True)
+                if self._channel.wait(beat_s - time.monotonic()) and not self._obey():
+                    break
+                if time.monotonic() >= beat_s:
+                    beat_s += 1.0
+                    self._report()
+        finally:
+            faulthandler.dump_traceback_later(STUCK_S, exit=True)
+            self._stop(list(self._cameras), "shutdown")
+            self._outbox.close(1.0)
+
+    def _obey(self) -> bool:
+        """Carry out the commands that have come; False once the worker is to end."""
+        try:
+            commands = self._channel.receive()
+        except ChannelClosed:
+            return False
+        for command in commands:
+            match command:
+                case AddCameras():
+                    self._add(command)
+                case RemoveCamera(camera=name):
+                    self._stop([name], "removed")
+                case StopWorker():
+                    return False
+        return True
+
+    def _add(self, command: AddCameras) -> None:
+        block = SharedBlock(self._channel.descriptor(), command.nbytes)
+        block.close_descriptor()
+        for task, places, epoch in zip(command.cameras, command.rings, command.first_epochs, strict=True):
+            self._start(task, places, block, command.block, epoch)
+
+    def _start(
+        self, task: CameraTask, places: tuple[RingPlace, ...], memory: SharedBlock, block: int, epoch: int
+    ) -> None:
+        camera = Camera(task, self._outbox.tell)
+        live = task.uri.live
+        taps = []
+        for zone, place in zip(task.zones, places, strict=True):
+            shape = RingShape(place.capacity, zone.height, zone.width)
+            taps.append(
+                Tap(
+                    StreamKey(task.name, zone.name),
+                    zone,
+                    RingWriter(memory, place.offset, shape),
+                    block=block,
+                    first_epoch=epoch,
+                    phase=phase_of(task.name) if live else None,
+                    tell=self._outbox.tell,
+                    pause=None if live else camera.pause,
+                )
+            )
+        self._cameras[task.name] = camera
+        camera.start(taps)
+
+    def _stop(self, names: list[str], reason: EpochEnd) -> None:
+        cameras = [self._cameras.pop(name) for name in names if name in self._cameras]
+        for camera in cameras:
+            camera.stop(reason)
+        deadline_s = time.monotonic() + STOP_S
+        for camera in cameras:
+            camera.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _report(self) -> None:
+        for name, camera in list(self._cameras.items()):
+            if camera.ended:
+                del self._cameras[name]
+            else:
+                self._outbox.tell(camera.counters())
+        self._outbox.tell(WorkerAlive(os.getpid(), time.process_time()))
+
+
+def main(descriptor: int) -> NoReturn:
+    """Serve the core at the other end of this socket, and exit."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.enable()
+    cv2.setNumThreads(1)  # parallelism is across cameras
+    os.set_inheritable(descriptor, False)
+    code = 1
+    try:
+        Worker(Channel(socket.socket(fileno=descriptor))).run()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        # Cameras that would not close in time, and GStreamer's own threads, end here with the process.
+        sys.stderr.flush()
+        os._exit(code)

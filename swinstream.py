@@ -1,0 +1,189 @@
+"""swinstream: the command line. A line or two per command; a package is imported when its command is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    name="swinstream",
+    help="Watches cameras and says what people in front of them do: RTSP in, action events over ZeroMQ out.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on standard output.")]
+Publish = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where events are published.")]
+Replay = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where past events can be asked for.")]
+JournalFile = Annotated[Path | None, typer.Option("--journal", metavar="FILE", help="Where events are kept.")]
+Model = Annotated[str | None, typer.Option(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")]
+EngineKind = Annotated[
+    Literal["auto", "openvino", "tensorrt"] | None, typer.Option("--engine", help="What runs the network.")
+]
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help="A configuration file.")] = None,
+    camera: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URI", help="A camera; may be given several times.")
+    ] = None,
+    model: Model = None,
+    engine: EngineKind = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    journal: JournalFile = None,
+    as_json: Json = False,
+) -> None:
+    """Recognize actions on cameras and publish events.
+
+    A URI is anything GStreamer opens: rtsp://, rtsps://, file://, a plain path, v4l2:///dev/video0, demo://.
+
+    Examples:
+
+        swinstream run --camera front-door=rtsp://user:secret@192.0.2.7/stream1
+
+        swinstream run configs/cameras/one-camera.yaml --publish tcp://127.0.0.1:6000
+    """
+    from stream.commands import run as command
+
+    options = {
+        "model": model,
+        "engine": engine,
+        "publish": publish,
+        "replay": replay,
+        "journal": None if journal is None else str(journal),
+    }
+    sys.exit(command(config, camera or [], options, as_json))
+
+
+@app.command()
+def subscribe(
+    address: Annotated[str, typer.Argument(help="The publisher's address.")] = "tcp://127.0.0.1:5556",
+    camera: Annotated[str | None, typer.Option(help="Only this camera's events.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only this label's events.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="RUN:SEQ|first|last", help="Begin after this event; first: with all there are."),
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="This client's secret key, for an encrypted publisher.")] = None,
+    server_key: Annotated[str | None, typer.Option(help="The publisher's public key, or its file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print events as they are published; none is lost or doubled, also across the publisher's restart.
+
+    Examples:
+
+        swinstream subscribe --camera front-door
+
+        swinstream subscribe tcp://127.0.0.1:5556 --since first --json
+    """
+    from stream.commands import subscribe as command
+
+    sys.exit(command(address, camera, label, since, key, server_key, as_json))
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another programme.")] = 0,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; default: at Ctrl-C.")] = None,
+    model: Model = None,
+    engine: EngineKind = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    as_json: Json = False,
+) -> None:
+    """A demo camera, the recognizer and a subscriber, on one screen.
+
+    A drawn figure performs ten actions on a time table that is known, so anyone can see whether the recognizer is
+    right. The camera is a real RTSP server; what the screen shows came over ZeroMQ.
+
+    Example:
+
+        swinstream demo --seed 7 --seconds 60
+    """
+    from stream.demo.command import demo as command
+
+    options = {"model": model, "engine": engine, "publish": publish, "replay": replay}
+    sys.exit(command(seed, seconds, options, as_json))
+
+
+@app.command()
+def info(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a model knows, what it needs and what it costs.
+
+    Example:
+
+        swinstream info movements
+    """
+    from stream.info import info as command
+
+    sys.exit(command(bundle, as_json))
+
+
+@app.command()
+def keys(
+    folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("keys"),
+    name: Annotated[str, typer.Option(help="Whose keys these are.")] = "swinstream",
+) -> None:
+    """Make a pair of CURVE keys: for the publisher, or for a client.
+
+    Example:
+
+        swinstream keys keys --name publisher
+    """
+    from stream.commands import keys as command
+
+    sys.exit(command(folder, name))
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A training configuration.")],
+    run: Annotated[Path | None, typer.Option(help="Where checkpoints go; default: runs/<model's name>.")] = None,
+) -> None:
+    """Train a network and make a bundle of it. Called again after an interruption, it goes on.
+
+    Example:
+
+        swinstream train configs/train/movements.yaml
+    """
+    from train.commands import train as command
+
+    sys.exit(command(config, run))
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Clips, in a folder per label.")],
+    group: Annotated[
+        list[str] | None, typer.Option(help="Only clips of this group (subject, camera); may be given several times.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on clips that lie in a folder per label.
+
+    Example:
+
+        swinstream evaluate movements --data my-clips --json
+    """
+    from train.commands import evaluate as command
+
+    sys.exit(command(bundle, data, group or [], as_json))
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from engine.spec import Modality
+
+torch = pytest.importorskip("torch")
+onnxruntime = pytest.importorskip("onnxruntime")
+import onnx  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+
+from engine.export import ExportError, check_graph, export_onnx, reference  # noqa: E402
+
+WINDOWS = 2
+MEMORIES = [
+    ("none", "residual"),
+    ("head", "replace"),
+    ("head", "residual"),
+    ("blocks", "replace"),
+    ("blocks", "residual"),
+]
+
+
+@pytest.fixture(params=get_args(Modality))
+def modality(request):
+    return request.param
+
+
+@pytest.mark.parametrize(("memory", "mode"), MEMORIES, ids=lambda value: value)
+def test_onnx_runtime_agrees(modality, memory, mode, small, recognizer, clips, tmp_path):
+    """Every modality and memory, windows in a row with the state carried, in a batch of 3 (exported with 2)."""
+    stem = "patch" if mode == "replace" or modality == "rgb" else "conv"
+    spec = small(modality, stem, memory, mode)
+    depths = (1, 2, 1, 1) if memory == "blocks" else (1, 2)
+    network = spec.network.model_copy(update={"depths": depths})
+    spec = spec.model_copy(update={"network": network, "ticks": 2 * spec.pattern.ticks})
+    model = recognizer(spec)
+    export_onnx(model, tmp_path / "network.onnx")
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", options)
+    picture, flow = clips(spec, 3, WINDOWS)
+    expected = [s.numpy() for s in model.initial_state(3)]
+    state = [s.copy() for s in expected]
+    for window in range(WINDOWS):
+        inputs = [picture[:, window], *([flow[:, window]] if spec.flow_ticks else []), *state]
+        logits, *state = session.run(None, {t.name: x for t, x in zip(spec.inputs, inputs, strict=True)})
+        with torch.no_grad():
+            torch_logits, torch_state = model(
+                torch.from_numpy(picture[:, window]),
+                torch.from_numpy(flow[:, window]),
+                [torch.from_numpy(s) for s in expected],
+            )
+        expected = [s.numpy() for s in torch_state]
+        assert np.abs(logits - torch_logits.numpy()).max() < 1e-5
+        assert all(np.abs(a - b).max() < 1e-5 for a, b in zip(state, expected, strict=True))
+
+
+def test_the_graph_tells_nothing_of_this_machine(exported):
+    assert b"/site-packages/" not in (exported / "network.fp32.onnx").read_bytes()
+
+
+def test_a_graph_with_shape_arithmetic_is_refused(exported, small):
+    graph = onnx.load(exported / "network.fp32.onnx")
+    graph.graph.node.append(helper.make_node("Shape", ["picture"], ["size"]))
+    with pytest.raises(ExportError, match="holds Shape"):
+        check_graph(graph, small())
+
+
+def test_a_graph_of_other_tensors_is_refused(exported, small):
+    graph = onnx.load(exported / "network.fp32.onnx")
+    graph.graph.output.append(helper.make_tensor_value_info("logits_again", TensorProto.FLOAT, ["N", 4, 5]))
+    graph.graph.node.append(helper.make_node("Identity", ["logits"], ["logits_again"]))
+    with pytest.raises(ExportError, match="has outputs"):
+        check_graph(graph, small())
+
+
+def test_reference_carries_the_state(small, recognizer, clips):
+    spec = small()
+    model = recognizer(spec)
+    picture, flow = (x[0] for x in clips(spec, 1, 3))
+    got = reference(model, picture, flow)
+    with torch.no_grad():
+        whole = model.forward_sequence(torch.from_numpy(picture)[None], torch.from_numpy(flow)[None])
+    assert np.abs(got.logits - whole.logits[0].numpy()).max() < 1e-5
+    for states, last in zip(got.states, whole.state, strict=True):
+        assert states.shape == (3, *last.shape[1:])
+        assert np.abs(states[-1] - last[0].numpy()).max() < 1e-5

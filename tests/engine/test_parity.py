@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.bundle import Bundle
+from engine.parity import LIMITS, MIN_WINDOWS, ParityError, check_parity
+from engine.runtime.openvino import OpenVINOEngine
+from engine.state import StateStore
+
+
+@pytest.fixture(scope="module")
+def bundle(exported):
+    return Bundle.load(exported)
+
+
+@pytest.fixture
+def engine(bundle):
+    engine = OpenVINOEngine(bundle, precision="fp32")
+    yield engine
+    engine.close()
+
+
+def test_the_right_engine_passes_with_room(engine, bundle):
+    assert check_parity(engine, bundle.reference()) < 0.2
+
+
+def test_every_precision_has_limits():
+    assert all(0 < limit < 1 for limits in LIMITS.values() for limit in limits)
+    assert MIN_WINDOWS >= 12
+
+
+@pytest.mark.parametrize("error", [0.1, np.nan])
+@pytest.mark.parametrize(
+    ("name", "place"), [("logits", (7, 2, 1)), ("state_0_h", (3, 5, 1, 2)), ("state_0_c", (11, 0, 0, 0))]
+)
+def test_one_wrong_value_is_found_and_named(engine, bundle, name, place, error):
+    """One value of the reference is moved: the same as an engine that is wrong in this place."""
+    reference = bundle.reference()
+    tensors = {"logits": reference.logits, "state_0_h": reference.states[0], "state_0_c": reference.states[1]}
+    values = tensors[name]
+    values[place] += error * max(1.0, np.abs(values).max())
+    at = ", ".join(map(str, place[1:]))
+    with pytest.raises(ParityError, match=rf"{name}\[{at}\] of reference window {place[0]} .* will not be served"):
+        check_parity(engine, reference)
+    fresh = StateStore(bundle.spec)
+    assert engine.open_slot() == fresh.open(), "the check gave its slot back"
+
+
+def test_an_engine_that_forgets_does_not_pass(engine, bundle, monkeypatch):
+    """State not carried from window to window: each window alone is right, and the second is found wrong."""
+    monkeypatch.setattr(engine, "infer", forgetful(engine))
+    with pytest.raises(ParityError, match="reference window 1"):
+        check_parity(engine, bundle.reference())
+
+
+def forgetful(engine):
+    infer = engine.infer
+
+    def run(slots, picture, flow):
+        for slot in slots:
+            engine.reset_slot(slot)
+        return infer(slots, picture, flow)
+
+    return run

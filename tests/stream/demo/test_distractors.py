@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import numpy as np
+
+from stream.demo.distractors import make_distractor
+
+
+def test_stir_at_any_time_and_are_pure() -> None:
+    moved = 0
+    for seed in range(60):
+        draw = make_distractor(np.random.default_rng(seed), 160, 128)
+        pictures = []
+        for t in (0.0, 0.4, 3.3, 500.0, 0.4):
+            canvas = np.full((128, 160, 3), 130, np.uint8)
+            draw(canvas, t)
+            pictures.append(canvas)
+        np.testing.assert_array_equal(pictures[1], pictures[4])
+        moved += any((p != pictures[0]).any() for p in pictures)
+    assert moved > 45  # the others are outside the picture or slow

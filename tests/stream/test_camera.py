@@ -1,0 +1,168 @@
+"""Camera in this process, with real files and RTSP. With worker processes around it: test_capture.py."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from stream.camera import Camera, enough
+from stream.failure import ErrorClass
+from stream.frame import Frame, StreamKey
+from stream.messages import CameraFinished, CameraStatus, CameraTask, EpochEnded, Message, WindowReady
+from stream.ring import RingShape, RingWriter, SharedBlock
+from stream.tap import Tap
+from stream.zone import Zone
+from tests.capture_watch import ZONE, camera
+from tests.rtsp_server import RtspServer
+from tests.video_file import steady, write_video
+
+M = TypeVar("M", bound=Message)
+
+
+class Told:
+    """What a camera told, in order."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, message: Message) -> None:
+        with self._changed:
+            self.messages.append(message)
+            self._changed.notify_all()
+
+    def wait_for(self, fits: Callable[[Message], bool], timeout_s: float = 20.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(map(fits, self.messages)), timeout_s), self.messages
+
+    def of(self, kind: type[M]) -> list[M]:
+        return [message for message in self.messages if isinstance(message, kind)]
+
+
+@contextmanager
+def running(task: CameraTask, told: Told, tap: type[Tap] = Tap) -> Iterator[Camera]:
+    """A camera whose windows nobody reads, overwriting the oldest."""
+    made = Camera(task, told)
+    taps = []
+    for zone in task.zones:
+        shape = RingShape.for_windows(4, zone.ticks, zone.height, zone.width)
+        block = SharedBlock.create(shape.nbytes)
+        taps.append(
+            tap(
+                StreamKey(task.name, zone.name),
+                zone,
+                RingWriter(block, 0, shape),
+                block=0,
+                first_epoch=0,
+                phase=None,
+                tell=told,
+                pause=None,
+            )
+        )
+        block.close_descriptor()
+    made.start(taps)
+    try:
+        yield made
+    finally:
+        made.stop("shutdown")
+        made.join(10.0)
+        assert made.ended
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clips") / "steady.mkv", steady(2, 15))
+
+
+def test_the_story_of_a_file(clip: Path) -> None:
+    told = Told()
+    with running(camera(clip), told):
+        told.wait_for(lambda message: isinstance(message, CameraFinished))
+    states = [status.state for status in told.of(CameraStatus)]
+    assert states == ["connecting", "live"]
+    assert len(told.of(WindowReady)) == 3
+    assert told.messages[-1] == CameraFinished("cam", "eof")
+    assert [ended.reason for ended in told.of(EpochEnded)] == ["eof"]
+
+
+def test_a_stopped_camera_ends_its_epoch() -> None:
+    told = Told()
+    with RtspServer("camera", "--fps", "20", "--size", "160x120") as server, running(camera(server.url()), told):
+        told.wait_for(lambda message: isinstance(message, WindowReady))
+    assert [ended.reason for ended in told.of(EpochEnded)] == ["shutdown"]
+
+
+def test_waiting_for_the_next_try_is_cut_short_by_a_stop() -> None:
+    """A wrong password waits for a minute at least."""
+    with RtspServer("camera", "--user", "me", "--password", "right") as server:
+        told = Told()
+        with running(camera(server.url(userinfo="me:wrong")), told) as made:
+            told.wait_for(lambda message: isinstance(message, CameraStatus) and message.state == "lost")
+            (lost,) = [status for status in told.of(CameraStatus) if status.state == "lost"]
+            assert lost.error == ErrorClass.AUTH
+            assert lost.next_try_s is not None
+            assert lost.next_try_s >= 60
+            made.stop("removed")
+            made.join(2.0)
+            assert made.ended
+    assert told.messages[-1] == CameraFinished("cam", "removed")
+    assert "wrong" not in repr(told.messages)
+
+
+class FaultyTap(Tap):
+    """Fails on every second picture."""
+
+    def frame(self, frame: Frame) -> None:
+        super().frame(frame)
+        if self.counts.offered % 2 == 0:
+            raise ZeroDivisionError
+
+
+def test_a_mistake_of_ours_is_told_and_the_camera_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    with (
+        RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
+        caplog.at_level(logging.ERROR),
+        running(camera(server.url()), told, FaultyTap),
+    ):
+        for count in (1, 2):
+            told.wait_for(
+                lambda _, count=count: sum(status.state == "lost" for status in told.of(CameraStatus)) == count
+            )
+    lost = next(status for status in told.of(CameraStatus) if status.state == "lost")
+    assert lost.error == ErrorClass.PROTOCOL
+    assert "ZeroDivisionError" in lost.text
+    assert "unexpected error" in caplog.text
+
+
+def test_counters_are_those_of_the_time_between(clip: Path) -> None:
+    told = Told()
+    with running(camera(clip), told) as made:
+        told.wait_for(lambda message: isinstance(message, CameraFinished))
+        made.counters()
+        started_s = time.monotonic()
+        counters = made.counters()
+        assert counters.fps == 0.0
+        assert counters.decoded == 30
+        assert time.monotonic() - started_s < 1.0
+
+
+@pytest.mark.parametrize(
+    ("zones", "size"),
+    [
+        ([Zone(0, 0, 1, 1)], (80, 60)),
+        ([Zone(0, 0, 0.5, 1)], (160, 60)),
+        ([Zone(0, 0, 1, 1), Zone(0, 0, 0.3, 0.25)], (268, 240)),
+        ([Zone(0, 0, 100, 100, unit="pixel")], None),
+    ],
+)
+def test_a_gpu_shrinks_only_as_far_as_every_zone_allows(zones: list[Zone], size: tuple[int, int] | None) -> None:
+    assert enough([replace(ZONE, height=60, width=80, zone=zone) for zone in zones]) == size

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from stream.delivery import DeliveryWatch
+from stream.frame import NS_PER_S
+
+
+def watch(watch: DeliveryWatch, fps: float, seconds: float, start_ns: int = 0) -> list[bool]:
+    return [watch.frame(start_ns + round(n * NS_PER_S / fps)) for n in range(int(seconds * fps))]
+
+
+@pytest.mark.parametrize("fps", [12, 15, 29.97, 60])
+def test_a_camera_at_or_above_the_rate_is_not_degraded(fps: float) -> None:
+    camera = DeliveryWatch(12)
+    assert not any(watch(camera, fps, 10))
+    assert camera.fps == pytest.approx(fps, rel=0.01)
+
+
+@pytest.mark.parametrize("fps", [1, 5, 10, 11])
+def test_a_slower_camera_is_degraded_after_three_seconds(fps: float) -> None:
+    camera = DeliveryWatch(12)
+    verdicts = watch(camera, fps, 6)
+    assert not any(verdicts[: int(2.9 * fps)])
+    assert all(verdicts[int(4.1 * fps) :])
+
+
+def test_a_camera_that_recovers_is_no_longer_degraded() -> None:
+    camera = DeliveryWatch(12)
+    assert watch(camera, 5, 6)[-1]
+    assert not watch(camera, 15, 6, start_ns=6 * NS_PER_S)[-1]
+
+
+def test_a_camera_at_the_limit_does_not_flap() -> None:
+    camera = DeliveryWatch(12)
+    watch(camera, 5, 6)
+    assert all(watch(camera, 11.4, 20, start_ns=6 * NS_PER_S)[40:])
+    fresh = DeliveryWatch(12)
+    assert not any(watch(fresh, 11.4, 20))
+
+
+def test_a_jump_of_the_clock_starts_the_measurement_anew() -> None:
+    camera = DeliveryWatch(12)
+    watch(camera, 15, 6)
+    assert not watch(camera, 15, 6, start_ns=1000 * NS_PER_S)[-1]
+    assert not watch(camera, 15, 6)[-1], "backwards"
+    assert not any(camera.frame(6 * NS_PER_S) for _ in range(100)), "duplicates count for nothing"

@@ -1,0 +1,160 @@
+"""The worker process: what it imports, how it ends, and that it never makes a camera wait for the core."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from stream import worker
+from stream.channel import Channel
+from stream.frame import StreamKey
+from stream.messages import CameraFinished, CameraStatus, EpochEnded, StopWorker, WindowReady, WorkerAlive
+from stream.worker import Outbox
+
+START = "import sys; from stream.worker import main; main(int(sys.argv[1]))"
+STREAM = StreamKey("cam", "full")
+
+
+def ready(n: int) -> WindowReady:
+    return WindowReady(STREAM, 0, n, 0, n * 12)
+
+
+@pytest.fixture
+def started() -> Iterator[tuple[Channel, subprocess.Popen[bytes]]]:
+    ours, theirs = Channel.pair()
+    with theirs:
+        process = subprocess.Popen([sys.executable, "-c", START, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    yield ours, process
+    process.kill()
+    process.wait()
+    ours.close()
+
+
+def test_imports_nothing_heavy() -> None:
+    heavy = {"torch", "openvino", "tensorrt", "pycuda", "onnx", "pydantic", "zmq", "engine", "rich", "typer"}
+    code = "import sys, stream.worker; print(*sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "stream.worker" in imported
+    assert heavy.isdisjoint(imported)
+
+
+def test_says_that_it_is_alive(started: tuple[Channel, subprocess.Popen[bytes]]) -> None:
+    channel, process = started
+    assert channel.wait(20.0)
+    (alive,) = channel.receive()
+    assert isinstance(alive, WorkerAlive)
+    assert alive.pid == process.pid
+    assert alive.cpu_s > 0
+
+
+def test_ends_when_told(started: tuple[Channel, subprocess.Popen[bytes]]) -> None:
+    channel, process = started
+    channel.send(StopWorker())
+    assert process.wait(20.0) == 0
+
+
+def test_ends_when_the_core_is_gone(started: tuple[Channel, subprocess.Popen[bytes]]) -> None:
+    channel, process = started
+    assert channel.wait(20.0)
+    channel.close()
+    assert process.wait(3.0) == 0
+
+
+def test_ends_with_an_error_when_it_does_not_understand_the_core() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"\x04\x00\x00\x00nope")
+        command = [sys.executable, "-c", START, str(theirs.fileno())]
+        ended = subprocess.run(
+            command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=20, check=False
+        )
+    assert ended.returncode == 1
+    assert "UnpicklingError" in ended.stderr
+
+
+STUCK = """
+import ctypes, sys, threading
+from stream import worker
+worker.STUCK_S = 1
+# A C function called without letting go of Python's lock, as a faulty decoder's binding would.
+threading.Timer(0.5, ctypes.PyDLL(None).sleep, [60]).start()
+worker.main(int(sys.argv[1]))
+"""
+
+
+def test_the_watchdog_ends_a_worker_whose_lock_is_held() -> None:
+    ours, theirs = Channel.pair()
+    with theirs:
+        command = [sys.executable, "-c", STUCK, str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+    try:
+        assert process.wait(20.0) == 1
+    finally:
+        process.kill()
+        process.wait()
+        ours.close()
+
+
+def heard_until_closed(outbox: Outbox, channel: Channel) -> list[object]:
+    """Close the outbox, and read what it still sends."""
+    heard: list[object] = []
+    closer = threading.Thread(target=outbox.close, args=[10.0])
+    closer.start()
+    while closer.is_alive() or channel.wait(0.0):
+        heard += channel.receive() if channel.wait(0.01) else []
+    return heard
+
+
+def test_outbox_keeps_the_order() -> None:
+    ours, theirs = Channel.pair()
+    outbox = Outbox(Channel(theirs))
+    sent = [ready(n) for n in range(500)]
+    for message in sent:
+        outbox.tell(message)
+    assert heard_until_closed(outbox, ours) == sent
+    ours.close()
+
+
+def test_outbox_never_blocks_and_drops_only_what_it_may() -> None:
+    """The core does not read: a camera goes on, windows and counters are dropped, the end of an epoch is not."""
+    ours, theirs = Channel.pair()
+    outbox = Outbox(Channel(theirs))
+    text = "x" * 1000
+    started_s = time.monotonic()
+    for n in range(5000):
+        outbox.tell(ready(n))
+        if n % 10 == 0:
+            outbox.tell(CameraStatus("cam", "lost", text=text))
+    ended = EpochEnded(STREAM, 0, "camera_lost", None)
+    outbox.tell(ended)
+    assert time.monotonic() - started_s < 5.0
+    assert not outbox.broken
+    heard = heard_until_closed(outbox, ours)
+    assert heard[-1] == ended
+    assert sum(isinstance(message, CameraStatus) for message in heard) == 500
+    assert sum(isinstance(message, WindowReady) for message in heard) < 5000
+    ours.close()
+
+
+def test_outbox_gives_up_on_a_core_that_never_reads() -> None:
+    ours, theirs = Channel.pair()
+    outbox = Outbox(Channel(theirs))
+    for n in range(10 * worker._BACKLOG + 10_000):
+        outbox.tell(CameraFinished("cam", "failed", f"{n}" * 10))
+    assert outbox.broken
+    ours.close()
+
+
+def test_outbox_notices_that_the_core_is_gone() -> None:
+    ours, theirs = Channel.pair()
+    outbox = Outbox(Channel(theirs))
+    ours.close()
+    outbox.tell(ready(0))
+    outbox.close(5.0)
+    assert outbox.broken

@@ -1,0 +1,123 @@
+"""Clips on disk: a folder per label, and which group (subject, camera) each clip belongs to.
+
+Groups come from a `split.csv` (columns `path`, `group`) beside the folders where there is one; otherwise every
+clip is a group of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from stream.failure import EndOfStream
+from stream.frame import Frame
+from stream.source import Source
+from train.config import TrainError
+
+VIDEO_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg"}
+
+
+@dataclass(frozen=True)
+class ClipRef:
+    """One labelled stretch of a video file; end_s None: to its end."""
+
+    path: Path
+    label: str
+    group: str
+    start_s: float = 0.0
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A decoded clip. y: uint8 [n,h,w]; u, v: uint8 [n,h/2,w/2], video range; pts_s: float64 [n] from 0."""
+
+    ref: ClipRef
+    y: npt.NDArray[np.uint8]
+    u: npt.NDArray[np.uint8]
+    v: npt.NDArray[np.uint8]
+    pts_s: npt.NDArray[np.float64]
+    full_range: bool
+
+    @property
+    def fps(self) -> float:
+        return float((len(self.pts_s) - 1) / (self.pts_s[-1] - self.pts_s[0]))
+
+
+def data_root() -> Path:
+    """The folder of footage: SWINSTREAM_DATA, or ../shared/data beside the checkout."""
+    given = os.environ.get("SWINSTREAM_DATA")
+    return Path(given) if given else Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def resolve(path: str) -> Path:
+    """An absolute path as it is; a relative one below the current folder if it exists there, else below data_root()."""
+    given = Path(path).expanduser()
+    return given if given.is_absolute() or given.exists() else data_root() / given
+
+
+def find_clips(root: Path, labels: tuple[str, ...]) -> list[ClipRef]:
+    """Every clip below `root/<label>/`. Raises TrainError for a missing folder, or a label without clips."""
+    if not root.is_dir():
+        raise TrainError(f"{root}: no such folder; clips lie in a folder per label, e.g. {root / labels[0]}")
+    groups: dict[str, str] = {}
+    split = root / "split.csv"
+    if split.exists():
+        with open(split, newline="", encoding="utf-8") as file:
+            groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
+    refs = []
+    for label in labels:
+        files = sorted(p for p in (root / label).glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+        if not files:
+            raise TrainError(f"{root / label}: no clips for label '{label}' ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        for path in files:
+            key = path.relative_to(root).as_posix()
+            refs.append(ClipRef(path, label, groups.get(key, key)))
+    return refs
+
+
+def load_footage(ref: ClipRef, max_height: int) -> Footage:
+    """Decode a clip with the live decoder; pictures higher than max_height lines are halved until they fit.
+
+    Raises stream.source.SourceError for a file that can't be decoded, TrainError for one with fewer than two frames.
+    """
+    ys, us, vs, pts, full_range = [], [], [], [], False
+    for frame in _frames(ref.path):
+        t = frame.pts_ns / 1e9
+        if t < ref.start_s or (ref.end_s is not None and t > ref.end_s):
+            continue
+        y, u, v = frame.y, frame.u, frame.v
+        while y.shape[0] > max_height:
+            y, u, v = (_halve(plane) for plane in (y, u, v))
+        ys.append(y.copy())
+        us.append(u.copy())
+        vs.append(v.copy())
+        pts.append(t)
+        full_range = frame.full_range
+    if len(ys) < 2:
+        raise TrainError(f"{ref.path}: only {len(ys)} frames between {ref.start_s} s and {ref.end_s or 'its end'}")
+    start = np.asarray(pts, np.float64)
+    return Footage(ref, np.stack(ys), np.stack(us), np.stack(vs), start - start[0], full_range)
+
+
+def _frames(path: Path) -> Iterator[Frame]:
+    with Source(str(path)) as source:
+        while True:
+            try:
+                frame = source.read(1.0)
+            except EndOfStream:
+                return
+            if frame is not None:
+                yield frame
+
+
+def _halve(plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    h, w = plane.shape
+    return np.asarray(cv2.resize(plane, (w // 2, h // 2), interpolation=cv2.INTER_AREA), np.uint8)

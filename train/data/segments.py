@@ -1,0 +1,149 @@
+"""Segments: stretches of small pictures in which one thing happens, made from real clips.
+
+A segment goes through the live code: a camera of random speed films the clip, `ClipSampler`'s rule picks the
+frames, `ZoneScaler` scales them (the random crop is a random zone), and whoever computes flow computes it from
+the result. So a mirrored picture needs no special case for flow: it is mirrored before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engine.spec import ModelSpec
+from stream.frame import ClockSource, Frame
+from stream.zone import Zone, ZoneScaler
+from train.data.clips import ClipRef, Footage
+
+U8 = npt.NDArray[np.uint8]
+DRAWN = ClipRef(Path("drawn"), "", "drawn")
+
+
+class Segment(NamedTuple):
+    """pictures: uint8 [n, H*3//2, W] small I420. offset_s: float64 [n], PTS minus the tick's own time."""
+
+    pictures: U8
+    offset_s: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """How a segment's camera sees the scene: a random zone, mirrored or not, darker or brighter."""
+
+    flip: bool
+    pad: float  # border added round the picture, as a share of its size, so that a person can be small
+    left: float
+    top: float
+    width: float
+    height: float
+    gain: float
+    bias: float
+    chroma_gain: float
+    chroma_shift: tuple[float, float]
+    noise: float
+    blur: float
+
+
+def random_view(rng: np.random.Generator, strength: float = 1.0) -> View:
+    """A view; strength 0 is the plain full picture."""
+    zoom = 1 - strength * rng.uniform(0.0, 0.3)
+    aspect = float(np.exp(strength * rng.normal(0, 0.08)))
+    pad = strength * float(rng.uniform(0, 0.2)) * (rng.random() < 0.4)
+    width, height = min(1.0, zoom * aspect), min(1.0, zoom / aspect)
+    return View(
+        flip=bool(rng.random() < 0.5),
+        pad=pad,
+        left=float(rng.uniform(0, 1 - width)),
+        top=float(rng.uniform(0, 1 - height)),
+        width=width,
+        height=height,
+        gain=float(np.exp(strength * rng.normal(0, 0.2))),
+        bias=float(strength * rng.normal(0, 12)),
+        chroma_gain=float(rng.uniform(0.0, 1.5)) if strength else 1.0,
+        chroma_shift=(float(strength * rng.normal(0, 5)), float(strength * rng.normal(0, 5))),
+        noise=float(strength * abs(rng.normal(0, 2.0))),
+        blur=float(strength * rng.uniform(0, 0.8)) if rng.random() < 0.3 else 0.0,
+    )
+
+
+def camera_offsets(rng: np.random.Generator, ticks: int, rate_hz: float, fps: float) -> npt.NDArray[np.float64]:
+    """Offset of the nearest frame's PTS to each tick, for a camera of `fps` with a random phase. [ticks], seconds."""
+    tick_s = np.arange(ticks) / rate_hz
+    phase = rng.uniform(0, 1 / fps)
+    return np.asarray(np.round((tick_s - phase) * fps) / fps + phase - tick_s)
+
+
+def film(spec: ModelSpec, footage: Footage, index: npt.NDArray[np.int64], view: View) -> U8:
+    """Frames `index` [n] of a clip as small pictures, uint8 [n, H*3//2, W], through the live scaler."""
+    pad_y, pad_x = (int(view.pad * size / 2) // 2 * 2 for size in footage.y.shape[1:])
+    h, w = footage.y.shape[1] + 2 * pad_y, footage.y.shape[2] + 2 * pad_x
+    zone = Zone(x=view.left, y=view.top, width=view.width, height=view.height)
+    scaler = ZoneScaler(zone, h, w, spec.height, spec.width)
+    out = np.empty((len(index), spec.height * 3 // 2, spec.width), np.uint8)
+    step = -1 if view.flip else 1
+    last = -1
+    for row, i in enumerate(index):
+        if i == last:
+            out[row] = out[row - 1]
+            continue
+        last = i
+        planes = (footage.y[i][:, ::step], footage.u[i][:, ::step], footage.v[i][:, ::step])
+        y, u, v = (
+            cv2.copyMakeBorder(np.ascontiguousarray(p), py, py, px, px, cv2.BORDER_REPLICATE)
+            for p, py, px in zip(planes, (pad_y, pad_y // 2, pad_y // 2), (pad_x, pad_x // 2, pad_x // 2), strict=True)
+        )
+        frame = Frame(y, u, v, 0, 0, 0, ClockSource.ARRIVAL, footage.full_range)
+        scaler.scale(frame, out[row], chroma=True)
+    return out
+
+
+def grade(rng: np.random.Generator, pictures: U8, view: View) -> U8:
+    """Light, colour, sensor noise and blur of a view, on small pictures [n, H*3//2, W]."""
+    h = pictures.shape[1] * 2 // 3
+    planes = np.array(pictures, np.float32, order="C")
+    luma, chroma = planes[:, :h], planes[:, h:]
+    if view.blur > 0.2:
+        for picture in luma:
+            cv2.GaussianBlur(picture, (0, 0), view.blur, dst=picture)
+    luma[:] = (luma - 126) * view.gain + 126 + view.bias
+    if view.noise > 0.2:
+        luma += rng.standard_normal(luma.shape, np.float32) * view.noise
+    half = chroma.shape[1] // 2
+    for plane, shift in zip((chroma[:, :half], chroma[:, half:]), view.chroma_shift, strict=True):
+        plane[:] = (plane - 128) * view.chroma_gain + 128 + shift
+    np.clip(luma, 16, 235, out=luma)
+    np.clip(chroma, 16, 240, out=chroma)
+    return planes.astype(np.uint8)
+
+
+def action(
+    rng: np.random.Generator, spec: ModelSpec, footage: Footage, ticks: int, view: View, stretch: float
+) -> Segment:
+    """`ticks` ticks of a clip from a random point on, from its start again at its end, 1/stretch times as fast."""
+    fps = footage.fps / stretch
+    offset = camera_offsets(rng, ticks, spec.rate_hz, fps)
+    tick_s = np.arange(ticks) / spec.rate_hz
+    frame = np.round((tick_s + offset) * fps - (offset[0] * fps)).astype(np.int64)
+    start = int(rng.integers(len(footage.y))) if rng.random() < 0.7 else 0
+    pictures = film(spec, footage, (start + frame) % len(footage.y), view)
+    return Segment(grade(rng, pictures, view), offset)
+
+
+def still(rng: np.random.Generator, spec: ModelSpec, picture: U8, ticks: int, view: View) -> Segment:
+    """A small ungraded picture [H*3//2, W] held for `ticks`, its noise alive."""
+    pictures = np.broadcast_to(picture, (ticks, *picture.shape))
+    return Segment(grade(rng, pictures, view), camera_offsets(rng, ticks, spec.rate_hz, 25.0))
+
+
+def footage_of(frames: Sequence[U8]) -> Footage:
+    """Drawn RGB pictures [h, w, 3], both sides multiples of 4, as a camera's planes."""
+    h, w = frames[0].shape[:2]
+    planes = np.stack([np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2YUV_I420), np.uint8) for f in frames])
+    chroma = planes[:, h:].reshape(len(frames), 2, h // 2, w // 2)
+    return Footage(DRAWN, planes[:, :h], chroma[:, 0], chroma[:, 1], np.arange(len(frames)) / 12.0, False)
