@@ -5,8 +5,9 @@ SHELL := /bin/bash
 BIN := .venv/bin
 CAMERA ?=
 ARGS ?=
+OUT ?= dist
 
-.PHONY: run test lint lock wheel clean
+.PHONY: run test lint lock wheel bench clean
 
 run:
 	@scripts/setup.sh runtime
@@ -35,7 +36,13 @@ lock:
 
 wheel:
 	@scripts/setup.sh dev
-	$(BIN)/python -m build -q --wheel
+	@rm -rf build
+	$(BIN)/python -m build -q --wheel --outdir '$(OUT)'
+
+# What one camera costs and how late its events are: see benchmarks/one_camera.py
+bench:
+	@scripts/setup.sh dev
+	@$(BIN)/python -m benchmarks.one_camera $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

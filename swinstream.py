@@ -2,36 +2,88 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+# This module is the program, and nothing imports it. Until a command has something to end in order
+# (stream.stopper), Ctrl-C ends it at once; Python would print where in the imports it was.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import typer  # noqa: E402
 
 app = typer.Typer(
     name="swinstream",
-    help="Watches cameras and says what people in front of them do: RTSP in, action events over ZeroMQ out.",
+    help="Watches cameras and says what people in front of them do: RTSP in, action events over ZeroMQ out.\n\n"
+    "Begin with `swinstream demo`, then `swinstream run --camera NAME=rtsp://...`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"swinstream {version('swinstream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def swinstream(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on standard output.")]
-Publish = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where events are published.")]
-Replay = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where past events can be asked for.")]
-JournalFile = Annotated[Path | None, typer.Option("--journal", metavar="FILE", help="Where events are kept.")]
-Model = Annotated[str | None, typer.Option(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")]
+Publish = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where events are published (ZeroMQ PUB); port 0 takes a free one.",
+        show_default="tcp://127.0.0.1:5556",
+    ),
+]
+Replay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where past events can be asked for (ZeroMQ ROUTER).",
+        show_default="tcp://127.0.0.1:5557",
+    ),
+]
+JournalFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal", metavar="FILE", help="Where events are kept (SQLite).", show_default="in your state folder"
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.", show_default="movements"),
+]
 EngineKind = Annotated[
-    Literal["auto", "openvino", "tensorrt"] | None, typer.Option("--engine", help="What runs the network.")
+    Literal["auto", "openvino", "tensorrt"] | None,
+    typer.Option(
+        "--engine", help="What runs the network. tensorrt refuses to start without a GPU.", show_default="auto"
+    ),
 ]
 
 
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help="A configuration file.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.yaml", help="A configuration file; see configs/cameras.")
+    ] = None,
     camera: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=URI", help="A camera; may be given several times.")
+        list[str] | None,
+        typer.Option(metavar="NAME=URI", help="A camera, instead of a configuration file; may be given several times."),
     ] = None,
     model: Model = None,
     engine: EngineKind = None,
@@ -40,13 +92,19 @@ def run(
     journal: JournalFile = None,
     as_json: Json = False,
 ) -> None:
-    """Recognize actions on cameras and publish events.
+    """Recognize actions on cameras and publish events, until Ctrl-C or until every file has been read.
 
-    A URI is anything GStreamer opens: rtsp://, rtsps://, file://, a plain path, v4l2:///dev/video0, demo://.
+    A URI is anything GStreamer opens: rtsp://, rtsps://, file://, a plain path, v4l2:///dev/video0, or demo://.
+    In a terminal a live table shows the cameras. Elsewhere events are lines on standard output (with --json, JSON)
+    and logs are lines on standard error.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
     Examples:
 
         swinstream run --camera front-door=rtsp://user:secret@192.0.2.7/stream1
+
+        swinstream run --camera a=rtsp://192.0.2.7/1 --camera b=video.mp4 --json >events.jsonl
 
         swinstream run configs/cameras/one-camera.yaml --publish tcp://127.0.0.1:6000
     """
@@ -71,6 +129,14 @@ def subscribe(
         str | None,
         typer.Option(metavar="RUN:SEQ|first|last", help="Begin after this event; first: with all there are."),
     ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="The publisher's replay address.",
+            show_default="the port after the publisher's",
+        ),
+    ] = None,
     key: Annotated[Path | None, typer.Option(help="This client's secret key, for an encrypted publisher.")] = None,
     server_key: Annotated[str | None, typer.Option(help="The publisher's public key, or its file.")] = None,
     as_json: Json = False,
@@ -85,7 +151,7 @@ def subscribe(
     """
     from stream.commands import subscribe as command
 
-    sys.exit(command(address, camera, label, since, key, server_key, as_json))
+    sys.exit(command(address, camera, label, since, replay, key, server_key, as_json))
 
 
 @app.command()
@@ -101,9 +167,12 @@ def demo(
     """A demo camera, the recognizer and a subscriber, on one screen.
 
     A drawn figure performs ten actions on a time table that is known, so anyone can see whether the recognizer is
-    right. The camera is a real RTSP server; what the screen shows came over ZeroMQ.
+    right. The camera is a real RTSP server; the events on the screen came over ZeroMQ. If the usual ports are taken
+    the demo uses free ones.
 
-    Example:
+    Examples:
+
+        swinstream demo
 
         swinstream demo --seed 7 --seconds 60
     """

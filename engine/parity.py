@@ -28,12 +28,14 @@ class Limits(NamedTuple):
     states: float
 
 
-# fp32 engines differ by the order of sums alone: 1e-6 to 1e-5 is usual. bf16 keeps 8 bits of a mantissa, fp16 11.
+# fp32 engines differ by the order of sums alone: 1e-6 to 1e-5 is usual. Measured with convolutions and linear
+# layers of the default network rounded, on real clips: bf16 0.007 in logits, 0.10 in states; fp16 an eighth
+# of both. A state holds thousands of values, some at a gate's threshold, and logits hardly notice one.
 LIMITS: dict[Precision, Limits] = {
     "fp32": Limits(logits=1e-3, states=1e-3),
-    "fp16": Limits(logits=2e-2, states=2e-2),
-    "bf16": Limits(logits=1e-1, states=1e-1),
-    "int8": Limits(logits=2e-1, states=2e-1),
+    "fp16": Limits(logits=1e-2, states=5e-2),
+    "bf16": Limits(logits=5e-2, states=3e-1),
+    "int8": Limits(logits=2e-1, states=5e-1),
 }
 
 

@@ -61,7 +61,10 @@ class FlowSpec(Strict):
     """How flow was computed in training, and so must be computed live."""
 
     method: Literal["dis", "tvl1"] = "dis"
-    preset: Literal["ultrafast", "fast", "medium"] = "fast"
+    preset: Literal["ultrafast", "fast", "medium"] = "ultrafast"
+    finest_scale: int = Field(
+        0, ge=0, le=4, description="flow is found down to pictures halved so many times; 0: the network's own pixels"
+    )
     clip_px: float = Field(20.0, gt=0, description="flow is clipped to this many network pixels per tick")
 
 

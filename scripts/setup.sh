@@ -5,15 +5,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-kind=${1:?runtime or dev}
-case $kind in runtime | dev) ;; *) echo "setup: unknown kind '$kind': runtime or dev" >&2; exit 2 ;; esac
+kind=${1:-}
+case $kind in runtime | dev) ;; *) echo "usage: scripts/setup.sh runtime|dev" >&2; exit 2 ;; esac
 venv=$PWD/.venv
 log=$venv/setup.log
-stamp=$venv/.setup-$kind
-inputs=(scripts/setup.sh apt-packages.txt pyproject.toml "requirements/$kind.lock")
-want=$(cat "${inputs[@]}" | sha256sum; pwd)
 
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
+stamp_of() { # what the set-up of this kind depends on; a moved checkout has to be installed again
+    cat scripts/setup.sh apt-packages.txt pyproject.toml "requirements/$1.lock" | sha256sum
+    pwd
+}
+is_done() { [ -f "$venv/.setup-$1" ] && [ "$(cat "$venv/.setup-$1")" = "$(stamp_of "$1")" ]; }
+if is_done "$kind"; then exit 0; fi
 
 step() { # step TEXT COMMAND...: one line on success, the log's end on failure
     printf 'setup: %s ... ' "$1" >&2
@@ -29,18 +31,6 @@ step() { # step TEXT COMMAND...: one line on success, the log's end on failure
     fi
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then env DEBIAN_FRONTEND=noninteractive "$@"
-    elif command -v sudo >/dev/null; then sudo env DEBIAN_FRONTEND=noninteractive "$@"
-    else echo "needs root, or sudo, to install Debian packages" >&2; return 1; fi
-}
-
-python=$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3 || true)
-if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-    echo "setup: Python 3.11 or newer is needed; found ${python:-none}" >&2
-    exit 1
-fi
-
 mkdir -p "$venv"
 : >"$log"
 if command -v apt-get >/dev/null; then
@@ -50,14 +40,38 @@ if command -v apt-get >/dev/null; then
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
     done <apt-packages.txt
     if [ "${#missing[@]}" -gt 0 ]; then
-        step "package lists" as_root apt-get update -qq
-        step "${#missing[@]} Debian packages" as_root apt-get install -y -qq --no-install-recommends "${missing[@]}"
+        root=(env DEBIAN_FRONTEND=noninteractive)
+        if [ "$(id -u)" != 0 ]; then
+            if ! command -v sudo >/dev/null; then
+                echo "setup: Debian packages are missing, and to install them takes root. As root, run" >&2
+                echo "    apt-get update && apt-get install --no-install-recommends ${missing[*]}" >&2
+                echo "and then this again." >&2
+                exit 1
+            fi
+            root=(sudo "${root[@]}")
+        fi
+        step "Debian's package lists" "${root[@]}" apt-get update -qq
+        step "${#missing[@]} Debian packages" "${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
     fi
 else
     echo "setup: no apt-get here; install what apt-packages.txt names with your own package manager" >&2
 fi
 
-[ -x "$venv/bin/pip" ] || step "virtual environment" "$python" -m venv "$venv"
-step "pinned Python packages ($kind)" "$venv/bin/python" -m pip install --disable-pip-version-check -q -r "requirements/$kind.lock"
-step "swinstream itself" "$venv/bin/python" -m pip install --disable-pip-version-check -q --no-deps -e .
-printf '%s' "$want" >"$stamp"
+if [ ! -x "$venv/bin/pip" ]; then
+    # The system's own first: the packages above bring its headers. A pyenv shim may be there and not run.
+    for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11 ''; do
+        if [ -z "$python" ]; then
+            echo "setup: no Python of 3.11 or newer was found; swinstream needs one" >&2
+            exit 1
+        fi
+        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi
+    done
+    step "virtual environment" "$python" -m venv "$venv"
+fi
+pip=("$venv/bin/python" -m pip install --disable-pip-version-check -q)
+step "pinned Python packages ($kind)" "${pip[@]}" -r "requirements/$kind.lock"
+step "swinstream itself" "${pip[@]}" --no-deps -e .
+stamp_of "$kind" >"$venv/.setup-$kind"
+if [ "$kind" = dev ]; then # whose packages are those of the runtime and more
+    stamp_of runtime >"$venv/.setup-runtime"
+fi

@@ -45,20 +45,18 @@ class _MapInfo(ctypes.Structure):
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    for name in ("libgstreamer-1.0.so.0", ctypes.util.find_library("gstreamer-1.0")):
+    try:
+        library = ctypes.CDLL("libgstreamer-1.0.so.0")
+    except OSError:  # not Linux; asked second, because find_library starts a process, in every worker
+        name = ctypes.util.find_library("gstreamer-1.0")
         if name is None:
-            continue
-        try:
-            library = ctypes.CDLL(name)
-        except OSError:
-            continue
-        for function in (library.gst_buffer_map, library.gst_buffer_unmap):
-            function.argtypes = [ctypes.c_void_p, ctypes.POINTER(_MapInfo)]
-            function.restype = None
-        library.gst_buffer_map.argtypes = [ctypes.c_void_p, ctypes.POINTER(_MapInfo), ctypes.c_int]
-        library.gst_buffer_map.restype = ctypes.c_int
-        return library
-    return None
+            return None
+        library = ctypes.CDLL(name)
+    library.gst_buffer_map.argtypes = [ctypes.c_void_p, ctypes.POINTER(_MapInfo), ctypes.c_int]
+    library.gst_buffer_map.restype = ctypes.c_int
+    library.gst_buffer_unmap.argtypes = [ctypes.c_void_p, ctypes.POINTER(_MapInfo)]
+    library.gst_buffer_unmap.restype = None
+    return library
 
 
 class _Mapping:

@@ -19,17 +19,14 @@ import itertools
 import logging
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from engine.spec import ModelSpec
-from stream.channel import Channel, ChannelClosed
+from stream.channel import ChannelClosed
 from stream.failure import ErrorClass
 from stream.frame import PlaneArray, StreamKey, Window
 from stream.messages import (
@@ -44,11 +41,11 @@ from stream.messages import (
     RingPlace,
     StopWorker,
     WindowReady,
-    WorkerAlive,
     WorkerLog,
     WorkerLost,
     ZoneTask,
 )
+from stream.process import WorkerProcess
 from stream.reconnect import HEALTHY_S, Backoff
 from stream.ring import RingReader, RingShape, SharedBlock
 from stream.zone import FULL, Zone
@@ -57,9 +54,8 @@ RING_WINDOWS = 4
 """Windows that a ring holds: the core may be this much late before a live camera's pictures are overwritten."""
 SILENT_S = 15.0
 """A worker says every second that it is alive; one that has not for so long is killed and replaced."""
-
-# The same packages as here, installed or not.
-_WORKER = "import sys; sys.path.append(sys.argv[1]); from stream.worker import main; main(int(sys.argv[2]))"
+START_S = 60.0
+"""How long its first word may take, on a machine that is busy with other things."""
 _SEND_S = 2.0
 _BATCH = 64  # cameras in one AddCameras message, and one shared block
 
@@ -69,41 +65,11 @@ def zone_task(name: str, spec: ModelSpec, zone: Zone = FULL) -> ZoneTask:
     return ZoneTask(name, spec.ticks, spec.rate_hz, spec.height, spec.width, spec.picture_ticks, zone)
 
 
-class _Worker:
-    """One worker process, as the pool knows it."""
-
-    def __init__(self, now_s: float) -> None:
-        self.channel, theirs = Channel.pair()
-        with theirs:
-            self.process = subprocess.Popen(
-                # -P: a file in the current folder must not stand in for a module.
-                [sys.executable, "-P", "-c", _WORKER, str(Path(__file__).parents[1]), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # data goes there, and libraries chatter
-                pass_fds=[theirs.fileno()],
-            )
-        self.started_s = now_s
-        self.heard_s = now_s
-        self.tasks: dict[str, CameraTask] = {}
-        self.blocks: set[int] = set()
-        self.cpu_s = 0.0
-
-    def end(self, patience_s: float) -> int:
-        """Wait so long for it to exit, then kill it; returns the exit code."""
-        try:
-            code = self.process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        self.channel.close()
-        return code
-
-
 class _Shard:
     """A worker's place: the cameras are its own for good, the process in it may be replaced."""
 
     def __init__(self) -> None:
-        self.worker: _Worker | None = None
+        self.worker: WorkerProcess | None = None
         self.waiting: list[CameraTask] = []  # for the next process
         self.due_s = 0.0
         self.backoff = Backoff(random.Random().uniform)
@@ -182,10 +148,11 @@ class CapturePool:
             for message in heard:
                 self._note(worker, message)
             messages += [message for message in heard if not isinstance(message, WorkerLog)]
+            patience_s = START_S if worker.starting else SILENT_S
             if heard:
-                worker.heard_s = now_s
-            elif now_s - worker.heard_s > SILENT_S:
-                messages += self._lost(shard, worker, now_s, f"it had been silent for {SILENT_S:g} s")
+                worker.heard_s, worker.starting = now_s, False
+            elif now_s - worker.heard_s > patience_s:
+                messages += self._lost(shard, worker, now_s, f"it had been silent for {patience_s:g} s")
         self._launch()
         return messages
 
@@ -226,7 +193,10 @@ class CapturePool:
         self._shards.clear()
         deadline_s = time.monotonic() + timeout_s
         for worker in workers:
-            self._send(worker, StopWorker())
+            if worker.starting and not worker.channel.wait(0.0):
+                worker.process.kill()  # it has opened nothing yet, and may be seconds away from hearing
+            else:
+                self._send(worker, StopWorker())
         for worker in workers:
             while time.monotonic() < deadline_s and worker.channel.wait(deadline_s - time.monotonic()):
                 try:
@@ -248,13 +218,13 @@ class CapturePool:
             if not shard.waiting or (shard.worker is None and now_s < shard.due_s):
                 continue
             if shard.worker is None:
-                shard.worker = _Worker(now_s)
+                shard.worker = WorkerProcess(now_s)
             tasks, shard.waiting = shard.waiting, []
             shard.worker.tasks.update({task.name: task for task in tasks})
             for first in range(0, len(tasks), _BATCH):
                 self._hand_over(shard.worker, tasks[first : first + _BATCH])
 
-    def _hand_over(self, worker: _Worker, tasks: list[CameraTask]) -> None:
+    def _hand_over(self, worker: WorkerProcess, tasks: list[CameraTask]) -> None:
         rings: list[tuple[RingPlace, ...]] = []
         shapes: list[tuple[StreamKey, int, RingShape]] = []
         size = 0
@@ -274,7 +244,7 @@ class CapturePool:
         self._send(worker, AddCameras(block, size, tuple(tasks), tuple(rings), epochs), memory.descriptor)
         memory.close_descriptor()
 
-    def _send(self, worker: _Worker, command: Command, descriptor: int | None = None) -> None:
+    def _send(self, worker: WorkerProcess, command: Command, descriptor: int | None = None) -> None:
         try:
             worker.channel.send(command, descriptor, _SEND_S)
         except ChannelClosed:
@@ -282,7 +252,7 @@ class CapturePool:
         except TimeoutError:
             worker.process.kill()
 
-    def _note(self, worker: _Worker, message: Message) -> None:
+    def _note(self, worker: WorkerProcess, message: Message) -> None:
         """What the pool itself must know of a worker's message."""
         match message:
             case WindowReady(stream=stream, epoch=epoch):
@@ -296,12 +266,10 @@ class CapturePool:
                 self._readers = {key: reader for key, reader in self._readers.items() if key not in gone}
             case CameraFinished(camera=name):
                 worker.tasks.pop(name, None)  # its last windows are still to be fetched
-            case WorkerAlive(cpu_s=cpu_s):
-                worker.cpu_s = cpu_s
             case WorkerLog(level=level, logger=logger, text=text):
                 logging.getLogger(logger).log(level, "%s", text)
 
-    def _lost(self, shard: _Shard, worker: _Worker, now_s: float, why: str) -> list[Message]:
+    def _lost(self, shard: _Shard, worker: WorkerProcess, now_s: float, why: str) -> list[Message]:
         """A worker is gone or stuck: end its epochs, plan its replacement."""
         code = worker.end(patience_s=0.0 if why else 1.0)
         why = why or (f"signal {-code}" if code < 0 else f"exit code {code}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from engine.bundle import BundleError
-from engine.parity import ParityError
 from engine.runtime.base import EngineError
 from stream import subscribe as client
 from stream.config import Config
@@ -25,17 +25,22 @@ from stream.live import Screen
 from stream.logs import set_up_logging
 from stream.plan import make_plan
 from stream.publish import PublishError
+from stream.recognition import RecognitionError
 from stream.screen import camera_table, event_text, with_recent
 from stream.security import ClientCurve, SecurityError, load_key_pair, load_public_key, make_keys
 from stream.serve import serve
 from stream.service import Service
+from stream.stopper import Stopper
 from stream.thresholds import ThresholdsError
 from stream.wire import EventMessage
 
 OK, FAILED, USAGE = 0, 1, 2
 
+RECENT = 10  # events below the live table
+MIN_ROWS = 4
+
 USAGE_ERRORS = (ConfigError, BundleError, ThresholdsError, SecurityError, client.SubscribeError)
-FAILURES = (PublishError, JournalError, EngineError, ParityError, DemoCameraError)
+FAILURES = (PublishError, JournalError, EngineError, RecognitionError, DemoCameraError)
 
 
 @contextlib.contextmanager
@@ -48,8 +53,10 @@ def guarded(console: Console) -> Iterator[list[int]]:
         code[0] = _say(console, error, USAGE)
     except FAILURES as error:
         code[0] = _say(console, error, FAILED)
-    except KeyboardInterrupt:
-        code[0] = OK
+    except BrokenPipeError:
+        # Whoever read standard output is gone (`| head`): nobody to tell, and Python is not to flush it either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code[0] = FAILED
 
 
 def _say(console: Console, error: Exception, code: int) -> int:
@@ -58,32 +65,64 @@ def _say(console: Console, error: Exception, code: int) -> int:
     return code
 
 
+class _Output(Console):
+    """Standard output. A reader that is gone is an exception like any other, so that things end in order."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+class EventLines:
+    """Events on standard output: a JSON object a line, or a line for people at each start and end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._out = _Output(highlight=False, soft_wrap=True)
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._out.is_terminal
+
+    def show(self, event: EventMessage, mark: Text | None = None) -> None:
+        """mark: a word that goes before the line."""
+        if self._as_json:
+            sys.stdout.write(event.json_text() + "\n")
+            sys.stdout.flush()
+        elif event.phase is not Phase.UPDATE:
+            text = event_text(event)
+            self._out.print(text if mark is None else Text.assemble(mark, " ", text))
+
+
 def run(config_path: Path | None, cameras: Sequence[str], options: dict[str, str | None], as_json: bool) -> int:
     """`swinstream run`."""
+    stopper = Stopper()
     err = Console(stderr=True)
     set_up_logging(as_json=as_json)
     with guarded(err) as code:
-        if (config_path is None) == (not cameras):
-            raise ConfigError("give a configuration file or --camera NAME=URI; see `swinstream run --help`")
+        if config_path is not None and cameras:
+            raise ConfigError(
+                f"give the configuration file {config_path} or --camera, not both: list cameras in the file"
+            )
+        if config_path is None and not cameras:
+            raise ConfigError("nothing to watch: give a configuration file, or --camera NAME=URI (see --help)")
         base = load_config(config_path) if config_path is not None else Config.from_cameras(cameras)
         config = base.with_options(**options)
-        out = Console(highlight=False, soft_wrap=True)
-        recent: deque[EventMessage] = deque(maxlen=10)
+        lines = EventLines(as_json=as_json)
+        recent: deque[EventMessage] = deque(maxlen=RECENT)
         live = err.is_terminal and not as_json
 
-        def show(messages: Sequence[EventMessage]) -> None:
-            recent.extend(m for m in messages if m.phase is not Phase.UPDATE)
-            for message in messages:
-                if as_json:
-                    sys.stdout.write(message.json_text() + "\n")
-                elif message.phase is not Phase.UPDATE and not (live and out.is_terminal):
-                    out.print(event_text(message))
-            sys.stdout.flush()
+        def show(events: Sequence[EventMessage]) -> None:
+            for event in events:
+                if live and lines.is_terminal:  # there they stand below the table
+                    recent.extend([event] if event.phase is not Phase.UPDATE else [])
+                else:
+                    lines.show(event)
 
         def picture(service: Service, header: str) -> RenderableType:
-            return with_recent(camera_table(service.cameras, header), recent if out.is_terminal else ())
+            rows = max(MIN_ROWS, err.height - len(recent) - 4)
+            return with_recent(camera_table(service.cameras, header, rows), recent)
 
-        done = serve(config, make_plan(config), show, Screen(err, picture) if live else None)
+        done = serve(config, make_plan(config), stopper.event, show, Screen(err, picture) if live else None)
         code[0] = OK if done else FAILED
     return code[0]
 
@@ -93,26 +132,31 @@ def subscribe(
     camera: str | None,
     label: str | None,
     since: str | None,
+    replay: str | None,
     key: Path | None,
     server: str | None,
     as_json: bool,
 ) -> int:
     """`swinstream subscribe`."""
+    stopper = Stopper()
     err = Console(stderr=True)
     set_up_logging(as_json=as_json)
-    out = Console(highlight=False, soft_wrap=True)
-    stop = threading.Event()
     with guarded(err) as code:
         curve = client_curve(key, server) if key or server else None
-        events = client.events(address, camera=camera, label=label, since=since, curve=curve, stop=stop)
+        events = client.events(
+            address,
+            camera=camera,
+            label=label,
+            since=since,
+            replay=replay or "auto",
+            curve=curve,
+            stop=stopper.event,
+        )
         if not as_json and err.is_terminal:
             err.print(f"[dim]listening to {address}; Ctrl-C ends[/dim]")
+        lines = EventLines(as_json=as_json)
         for event in events:
-            if as_json:
-                sys.stdout.write(event.json_text() + "\n")
-                sys.stdout.flush()
-            elif event.phase is not Phase.UPDATE:
-                out.print(event_text(event))
+            lines.show(event)
     return code[0]
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from stream.address import check_address
 from stream.config_camera import CameraConfig, FilePath, ModelName, Section, ZoneConfig, absolute_path, unique_names
 from stream.config_problem import ConfigError, MisplacedError, inner_loc, key_text, problem_text, problems_of
 from stream.events import Rules
@@ -25,6 +26,14 @@ DEFAULT_MODEL = "movements"
 
 _Key = TypeVar("_Key")
 _Loaded = TypeVar("_Loaded")
+
+
+def _address(text: str) -> str:
+    check_address(text, to_bind=True)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class EngineConfig(Section):
@@ -42,14 +51,14 @@ class EngineConfig(Section):
 class PublishConfig(Section):
     """The socket that events are published on (ZeroMQ PUB)."""
 
-    address: str = Field(PUBLISH_ADDRESS, description="where to listen; others than this machine need `security`")
+    address: Address = Field(PUBLISH_ADDRESS, description="where to listen; others than this machine need `security`")
     queue: int = Field(1000, ge=1, le=1_000_000, description="messages kept for a subscriber that does not keep up")
 
 
 class ReplayConfig(Section):
     """The socket that gives past events (ZeroMQ ROUTER)."""
 
-    address: str = Field(
+    address: Address = Field(
         REPLAY_ADDRESS, description="clients look for it on the port after the PUB socket's unless told otherwise"
     )
     max_events: int = Field(1000, ge=1, le=10_000, description="in one answer")

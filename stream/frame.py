@@ -38,8 +38,8 @@ class StreamKey(NamedTuple):
 class Frame:
     """One decoded picture as planes of Y'CbCr 4:2:0 (I420), with its times.
 
-    y: uint8 [h, w]; u, v: uint8 [ceil(h/2), ceil(w/2)]. The planes may be views into a decoder's buffer:
-    they are valid only until the call that handed the frame over returns.
+    y: uint8 [h, w]; u, v: uint8 [ceil(h/2), ceil(w/2)]. The planes may be read-only views into a decoder's
+    buffer, which is kept for as long as the frame is: hold a few frames, not many.
     full_range: luma uses 0..255 (JPEG) rather than 16..235 (video).
     """
 

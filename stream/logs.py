@@ -40,11 +40,10 @@ class LineFormatter(logging.Formatter):
         return f"{moment} {record.levelname.lower():7} {record.name} {text}"
 
 
-def set_up_logging(*, as_json: bool = False, verbose: bool = False, stream: TextIO | None = None) -> logging.Handler:
-    """Send all logs to `stream` (standard error). Returns the handler, so that a live screen may replace it."""
+def set_up_logging(*, as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Send all logs, from INFO on, to `stream` (default: standard error). May be called again to change that."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter(as_json=as_json))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)
-    return handler
+    root.setLevel(logging.INFO)

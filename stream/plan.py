@@ -14,6 +14,7 @@ from stream.capture import zone_task
 from stream.config import Config
 from stream.config_camera import CameraConfig
 from stream.config_problem import ConfigError
+from stream.demo.camera import DemoCamera
 from stream.messages import CameraTask
 from stream.service import CameraPlan, ZonePlan
 from stream.thresholds import Thresholds
@@ -22,10 +23,12 @@ from stream.uri import CameraUri
 
 @dataclass(frozen=True)
 class Plan:
-    """cameras, and how to make the engines they use, by the models' names as configured."""
+    """cameras; how to make the engines they use, by the models' names as configured; and the cameras that are to be
+    started with them, by name."""
 
     cameras: tuple[CameraPlan, ...]
     engines: dict[str, Callable[[], Engine]]
+    demos: dict[str, DemoCamera]
 
 
 def make_plan(config: Config) -> Plan:
@@ -37,10 +40,17 @@ def make_plan(config: Config) -> Plan:
         raise ConfigError(f"events.labels: no model in use knows {', '.join(unknown)}; they know {', '.join(known)}")
     threads = config.engine.threads or max(1, (os.cpu_count() or 2) // 2)
     engines: dict[str, Callable[[], Engine]] = {
-        name: partial(choose_engine, bundle, config.engine.kind, threads=threads)
-        for name, bundle in bundles.items()
+        name: partial(choose_engine, bundle, config.engine.kind, config.engine.precision, threads=threads) for name, bundle in bundles.items()
     }
-    return Plan(tuple(_camera(config, camera, bundles) for camera in config.cameras), engines)
+    demos = {camera.name: _demo(camera) for camera in config.cameras if camera.address.scheme == "demo"}
+    return Plan(tuple(_camera(config, camera, bundles) for camera in config.cameras), engines, demos)
+
+
+def _demo(camera: CameraConfig) -> DemoCamera:
+    try:
+        return DemoCamera.at(camera.address.path)
+    except ValueError as error:
+        raise ConfigError(f"camera {camera.name}: {error}") from None
 
 
 def _camera(config: Config, camera: CameraConfig, bundles: dict[str, Bundle]) -> CameraPlan:

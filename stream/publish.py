@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
+from stream.address import AddressError, check_address
 from stream.failure import ErrorClass
 from stream.frame import NS_PER_S
 from stream.journal import Journal, JournalError, Page
@@ -41,20 +42,20 @@ REPLAY_ADDRESS = "tcp://127.0.0.1:5557"
 HEARTBEAT_EVERY_NS = NS_PER_S
 STATUS_EVERY_NS = 10 * NS_PER_S
 PRUNE_EVERY_NS = 10 * NS_PER_S
+RETURN_NS = NS_PER_S  # libzmq tries to connect again ten times in this time
 
 MAX_REQUEST_BYTES = 4096  # a request is some 100 bytes; it is refused in words
 MAX_FRAME_BYTES = 65536  # of anything a client sends; beyond, libzmq drops the client before reading it
 MAX_REQUESTS_A_CALL = 16  # then the main loop has its turn again
 LINGER_MS = 1000
 
+_PUBLISH, _REPLAY = "--publish (publish.address)", "--replay (replay.address)"
 _HINTS = {
     errno.EADDRINUSE: "another program has this port. Is swinstream running already? Stop it, or choose another "
     "port with {option}",
     errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, or 127.0.0.1, with {option}",
     errno.ENODEV: "this machine has no such address or network interface; choose another with {option}",
     errno.EACCES: "this user may not use the port; choose one above 1023 with {option}",
-    errno.EINVAL: "it is no address of the form tcp://127.0.0.1:5556; correct {option}",
-    errno.EPROTONOSUPPORT: "it is no address of the form tcp://127.0.0.1:5556; correct {option}",
 }
 
 
@@ -70,7 +71,8 @@ class Publisher:
     max_events: in one answer, whatever a client asks for.
     clock_ns: monotonic, the same as `arrival_ns` of the drafts; utc_ns: since 1970.
 
-    What the last run left open has ended when the constructor returns: those events are sent first of all.
+    The ends of what the last run left open are sent before any other event: a second from now, when subscribers
+    have found their way back, or with the first event if that is sooner. (Whoever comes later replays them.)
     Raises PublishError, SecurityError.
     """
 
@@ -87,7 +89,11 @@ class Publisher:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         utc_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        for endpoint in (address, replay):
+        for endpoint, option in ((address, _PUBLISH), (replay, _REPLAY)):
+            try:
+                check_address(endpoint, to_bind=True)
+            except AddressError as error:
+                raise PublishError(f"{option}: {error}") from None
             check_bind(endpoint, curve=curve is not None, allow_plaintext=allow_plaintext)
         self._journal = journal
         self._max_events = max_events
@@ -114,13 +120,14 @@ class Publisher:
                 if curve:
                     curve.apply(socket)
             # Replay first: who hears the first message may ask at once.
-            self.replay = _bind(self._router, replay, "--replay (replay.address)")
-            self.address = _bind(self._pub, address, "--publish (publish.address)")
+            self.replay = _bind(self._router, replay, _REPLAY)
+            self.address = _bind(self._pub, address, _PUBLISH)
         except BaseException:
             self.close()
             raise
-        for message in journal.recovered:
-            self._send(message.topic, message.json_text())
+        self._recovered = list(journal.recovered)
+        if self._recovered:
+            self._due_ns["recovered"] = now_ns + RETURN_NS
 
     # ---- out
 
@@ -133,8 +140,7 @@ class Publisher:
             return []
         now_ns = self._clock_ns()
         messages = self._journal.append([_with_total(draft, now_ns) for draft in drafts])
-        for message in messages:
-            self._send(message.topic, message.json_text())
+        self._send_events([*self._recovered, *messages])
         return messages
 
     def status(
@@ -178,6 +184,8 @@ class Publisher:
             head = self._journal.head
             beat = HeartbeatMessage(run=head.run, seq=head.seq, last=self._journal.last)
             self._send(HEARTBEAT_TOPIC, beat.json_text())
+        if self._recovered and now_ns >= self._due_ns["recovered"]:
+            self._send_events(self._recovered)
         if self._due("status", now_ns, STATUS_EVERY_NS):
             for camera, status in self._statuses.items():
                 self._statuses[camera] = status.model_copy(update={"time": iso_utc(self._utc_ns())})
@@ -226,6 +234,12 @@ class Publisher:
 
     def _send(self, topic: str, text: str) -> None:
         self._pub.send_multipart([topic.encode(), text.encode()], zmq.NOBLOCK)
+
+    def _send_events(self, messages: Sequence[EventMessage]) -> None:
+        self._recovered = []
+        self._due_ns.pop("recovered", None)
+        for message in messages:
+            self._send(message.topic, message.json_text())
 
     def _due(self, what: str, now_ns: int, every_ns: int) -> bool:
         if now_ns < self._due_ns[what]:

@@ -14,7 +14,8 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
-from gi.repository import Gio, GLib, Gst, GstApp  # noqa: E402
+gi.require_version("GstBase", "1.0")
+from gi.repository import Gio, GLib, Gst, GstApp, GstBase  # noqa: E402
 
 from stream import pipeline  # noqa: E402
 from stream.failure import ErrorClass, SourceError  # noqa: E402
@@ -26,6 +27,9 @@ assert GstApp  # importing it gives the sink its try_pull_sample
 _LIVE_QUEUE = 4
 _FILE_QUEUE = 2
 
+# How much of a file is enough to know its format.
+_TYPE_BYTES = 1 << 16
+
 _TRANSPORTS = {"tcp": "tcp", "udp": "udp", "auto": "udp+tcp"}
 
 
@@ -34,8 +38,8 @@ class SourceOptions:
     """How to receive.
 
     transport: of RTP; "auto" tries UDP and falls back to TCP. latency_ms: what the jitter buffer may wait
-    for packets that are late or out of order. timeout_s: after waiting for a frame for so
-    long, a source fails. max_size: (width, height) that is enough for all zones; a GPU shrinks to it before downloading.
+    for packets that are late or out of order. timeout_s: after waiting in vain for so long, a source fails.
+    max_size: (width, height) that is enough for all zones; a GPU shrinks to it before downloading.
     tls_verify: check the certificate of rtsps; tls_ca: a PEM file of authorities to trust instead of the
     system's. zero_copy: False copies every picture (where views cannot be had, this happens by itself).
     """
@@ -74,8 +78,12 @@ class Receiver:
         self.sink.set_property("drop", uri.live)  # a live source drops the oldest, a file waits
         self.sink.set_property("max-buffers", _LIVE_QUEUE if uri.live else _FILE_QUEUE)
         self._pipeline.add(self.sink)
-        head = self._network_head() if uri.host else self._local_head()
-        head.connect("pad-added", self._pad_added)
+        if uri.host:
+            self._add_network_head()
+        elif uri.scheme == "file":
+            self._add_file_head()
+        else:
+            self._add_device_head()
 
     def start(self) -> None:
         """Begin to connect, without waiting. A failure is on the bus, with its reason."""
@@ -85,8 +93,10 @@ class Receiver:
         """Close the connection and end all threads; after it nothing is reported any more."""
         self._pipeline.set_state(Gst.State.NULL)
         self.bus.set_flushing(True)
+        # The pipeline holds this object by its signal handlers: a cycle through C that Python's collector cannot see.
+        self._pipeline = self.bus = self.sink = None
 
-    def _network_head(self) -> Any:
+    def _add_network_head(self) -> None:
         options = self._options
         head = _make("rtspsrc")
         head.set_property("location", self._uri.location)
@@ -109,8 +119,8 @@ class Receiver:
             head.set_property("tls-database", self._authorities(options.tls_ca))
         head.connect("accept-certificate", self._refuse_certificate)
         head.connect("select-stream", self._select_stream)
+        head.connect("pad-added", self._pad_added)
         self._pipeline.add(head)
-        return head
 
     def _authorities(self, path: str) -> Any:
         try:
@@ -118,17 +128,43 @@ class Receiver:
         except GLib.Error as error:
             raise SourceError(ErrorClass.TLS, f"{self._uri}: tls_ca {path}: {error.message}") from None
 
-    def _local_head(self) -> Any:
-        if self._uri.scheme == "file":
-            reader, parser = _make("filesrc"), _make("parsebin")
-            reader.set_property("location", self._uri.path)
-        else:
-            reader, parser = _make("v4l2src"), _make("decodebin")
-            reader.set_property("device", self._uri.path)
+    def _add_file_head(self) -> None:
+        # Not parsebin or decodebin, which swallow an error that a demuxer reports at once and then wait for ever;
+        # not the typefind element, whose thread would change states while the pipeline is still starting.
+        reader = _make("filesrc")
+        reader.set_property("location", self._uri.path)
         self._pipeline.add(reader)
-        self._pipeline.add(parser)
-        reader.link(parser)
-        return parser
+        caps = self._file_type()
+        demuxer = _demuxer(caps)
+        if demuxer is not None:
+            demuxer.connect("pad-added", self._pad_added)
+            demuxer.connect("no-more-pads", self._no_more_pads)
+            self._pipeline.add(demuxer)
+            reader.link(demuxer)
+        else:
+            kind = caps.get_structure(0).get_name()
+            if not pipeline.is_video(kind):
+                raise SourceError(ErrorClass.PROTOCOL, f"{self._uri}: it is no video file ({kind})")
+            self._decode(reader.get_static_pad("src"), kind, "")
+
+    def _file_type(self) -> Any:
+        """Caps of a file, from its beginning."""
+        try:
+            with open(self._uri.path, "rb") as file:
+                caps, _ = GstBase.type_find_helper_for_data(None, file.read(_TYPE_BYTES))
+        except OSError as error:
+            raise SourceError(ErrorClass.NOT_FOUND, f"{self._uri}: {error.strerror}") from None
+        if caps is None:
+            raise SourceError(ErrorClass.PROTOCOL, f"{self._uri}: it is no video file")
+        return caps
+
+    def _add_device_head(self) -> None:
+        reader, head = _make("v4l2src"), _make(pipeline.ANY_DECODER)
+        reader.set_property("device", self._uri.path)
+        head.connect("pad-added", self._pad_added)
+        self._pipeline.add(reader)
+        self._pipeline.add(head)
+        reader.link(head)
 
     # ---- called from GStreamer's threads
 
@@ -143,11 +179,17 @@ class Receiver:
         self.video_offered = self.video_offered or wanted
         return wanted
 
+    def _no_more_pads(self, _demuxer: Any) -> None:
+        if not self.video_offered:
+            self.fault = SourceError(ErrorClass.CODEC, f"{self._uri}: it has no video stream")
+
     def _pad_added(self, _head: Any, pad: Any) -> None:
-        sink = self.sink.get_static_pad("sink")
         media, rtp_media, encoding = _describe(pad.get_current_caps() or pad.query_caps(None))
-        if not pipeline.is_video(media, rtp_media) or sink.is_linked():
-            return
+        if pipeline.is_video(media, rtp_media) and not self.sink.get_static_pad("sink").is_linked():
+            self._decode(pad, media, encoding)
+
+    def _decode(self, pad: Any, media: str, encoding: str) -> None:
+        """From a pad with video to the sink."""
         self.video_offered = True
         chain = pipeline.chain_for(media, encoding, _available, self._options.max_size)
         if chain is None:
@@ -161,7 +203,7 @@ class Receiver:
         for name, end in (("sink", pipeline.FIRST), ("src", pipeline.LAST)):
             decoder.add_pad(Gst.GhostPad.new(name, decoder.get_by_name(end).get_static_pad(name)))
         self._pipeline.add(decoder)
-        decoder.get_static_pad("src").link(sink)
+        decoder.get_static_pad("src").link(self.sink.get_static_pad("sink"))
         decoder.sync_state_with_parent()
         pad.link(decoder.get_static_pad("sink"))
 
@@ -173,6 +215,13 @@ def _make(factory: str) -> Any:
             ErrorClass.CODEC, f"GStreamer element '{factory}' is missing: install the packages in apt-packages.txt"
         )
     return element
+
+
+def _demuxer(caps: Any) -> Any:
+    """The best demuxer for a file of these caps, or None."""
+    factories = Gst.ElementFactory.list_get_elements(Gst.ELEMENT_FACTORY_TYPE_DEMUXER, Gst.Rank.MARGINAL)
+    fitting = Gst.ElementFactory.list_filter(factories, caps, Gst.PadDirection.SINK, False)
+    return max(fitting, key=Gst.PluginFeature.get_rank).create(None) if fitting else None
 
 
 def _available(factory: str) -> bool:

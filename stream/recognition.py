@@ -65,11 +65,17 @@ class _Slot:
     next_index: int = 0
 
 
+class RecognitionError(Exception):
+    """The engine broke while it served: nothing more will be recognized."""
+
+
 class Recognition:
     """Owns the engines and their states. `offer` windows, watch `wakeup` become readable, `collect` results.
 
     makers: engines by name; a stream names the one it uses. An engine belongs to the thread that made it, so all
-    that touches one happens in the recognition thread. Results of one stream come in the order of its windows.
+    that touches one happens in the recognition thread. Every window that is offered comes back from `collect`
+    exactly once, unless its stream is removed before. Windows that were computed come in order; that one was
+    skipped is told at once, perhaps before an older one that is being computed.
     """
 
     def __init__(self, capture: CapturePool, makers: Mapping[str, Callable[[], Engine]], max_batch: int = 16) -> None:
@@ -130,7 +136,7 @@ class Recognition:
             self._changed.notify()
 
     def collect(self) -> list[Result]:
-        """What has been computed or skipped since the last call. Raises what ended the thread, if anything did."""
+        """What has been computed or skipped since the last call. Raises RecognitionError if the engine broke."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self.wakeup, 4096):
                 pass
@@ -138,13 +144,8 @@ class Recognition:
             results = list(self._results)
             self._results.clear()
             if self._failure is not None and not results:
-                raise self._failure
+                raise RecognitionError(f"the engine stopped working: {_one_line(self._failure)}") from self._failure
         return results
-
-    def waiting(self) -> int:
-        """Windows that wait for the network."""
-        with self._changed:
-            return self._scheduler.waiting()
 
     def stop(self) -> None:
         """End the thread after the batch it is at; it closes the engines."""
@@ -166,12 +167,14 @@ class Recognition:
                 name, pending, slots = batch
                 results = self._compute(name, pending, slots)
                 with self._changed:
-                    self._results += [r for r in results if r.ready.stream in self._slots]
+                    # Not those of a stream that was removed meanwhile, even if one of its name has come since.
+                    kept = {p.ready.stream for p, slot in zip(pending, slots, strict=True) if self._is_current(p, slot)}
+                    self._results += [result for result in results if result.ready.stream in kept]
                 self._wake()
         except BaseException as error:  # noqa: BLE001  # the main thread raises it
-            self._failure = error
             if self._made.is_set():
-                _log.exception("recognition ended by an unexpected error")
+                _log.debug("the recognition thread broke", exc_info=True)
+            self._failure = error
             self._made.set()
             self._wake()
         finally:
@@ -192,6 +195,9 @@ class Recognition:
                     name, pending = batch
                     return name, pending, [self._slots[p.ready.stream] for p in pending]
                 self._changed.wait()
+
+    def _is_current(self, pending: Pending, slot: _Slot) -> bool:
+        return self._slots.get(pending.ready.stream) is slot
 
     def _compute(self, name: str, batch: list[Pending], slots: list[_Slot]) -> list[Result]:
         """One call of the network for windows of different streams."""
@@ -229,3 +235,8 @@ class Recognition:
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # the pipe is full: whoever reads it is awake
             os.write(self._signal, b"!")
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

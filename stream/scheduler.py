@@ -11,7 +11,7 @@ Pure: told the time, asks no clock. Windows of one stream leave in order, never 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -59,7 +59,6 @@ class Scheduler(Generic[M]):
         self._max_batch = max_batch
         self._backlog = backlog
         self._queues: dict[StreamKey, _Queue[M]] = {}
-        self.skipped: Counter[tuple[StreamKey, SkipReason]] = Counter()
 
     def add(self, stream: StreamKey, model: M, *, lossless: bool) -> None:
         """A stream that will offer windows."""
@@ -77,7 +76,6 @@ class Scheduler(Generic[M]):
         skipped = []
         while not queue.lossless and len(queue.pending) > self._backlog:
             skipped.append(queue.pending.popleft())
-            self.skipped[pending.ready.stream, SkipReason.BACKLOG] += 1
         return skipped
 
     def take(self) -> tuple[M, list[Pending]] | None:
@@ -88,7 +86,3 @@ class Scheduler(Generic[M]):
         model = self._queues[heads[0][1]].model
         chosen = [stream for _, stream in heads if self._queues[stream].model == model][: self._max_batch]
         return model, [self._queues[stream].pending.popleft() for stream in chosen]
-
-    def waiting(self) -> int:
-        """Windows that wait, over all streams."""
-        return sum(len(q.pending) for q in self._queues.values())

@@ -24,17 +24,28 @@ STATE_STYLES = {
 _NORMAL_DROPS = {"not_sampled", "phase"}
 
 
-def camera_table(cameras: Mapping[str, CameraState], header: str) -> Table:
-    """One row a zone: how its camera is, what was dropped, how late, and what the network sees now."""
+def camera_table(cameras: Mapping[str, CameraState], header: str, max_rows: int = 100) -> Table:
+    """One row a zone: how its camera is, what was dropped, how late, and what the network sees now.
+
+    Where there are more than max_rows, cameras that are not well come first and the last row counts the rest.
+    """
     table = Table(title=header, title_justify="left", expand=True, pad_edge=False)
     for name in ("camera", "zone", "state"):
         table.add_column(name, no_wrap=True)
     for name in ("fps", "decoded", "sampled", "dropped", "skipped", "latency"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("sees now", no_wrap=True, min_width=14)
-    for name, camera in cameras.items():
-        for zone_name, zone in camera.zones.items():
-            table.add_row(name, zone_name, *_camera_cells(camera), *_zone_cells(zone))
+    rows = [(name, camera, zone) for name, camera in cameras.items() for zone in camera.zones]
+    if len(rows) > max_rows:
+        rows.sort(key=lambda row: row[1].running)
+        left_out = len(rows) - max_rows + 1
+        rows = rows[: max_rows - 1]
+    else:
+        left_out = 0
+    for name, camera, zone in rows:
+        table.add_row(name, zone, *_camera_cells(camera), *_zone_cells(camera.zones[zone]))
+    if left_out:
+        table.add_row(Text(f"and {left_out} more", "dim"))
     return table
 
 

@@ -70,15 +70,23 @@ class Sequence:
                 del self._past[next(iter(self._past))]
         self.cursor = position
 
-    def lost_before(self, event: EventMessage, pruned_before: Position | None) -> bool:
-        """Whether an event that the journal gave as the next one shows that others before it are gone."""
-        if self.cursor is None:
-            return False
-        if self._camera is None and pruned_before == event.position and self._is_after(pruned_before):
-            # The journal now begins here. Nothing is gone only if this event follows the cursor directly.
-            return event.position != Position(run=self.cursor.run, seq=self.cursor.seq + 1)
+    def deleted_until(self, pruned_before: Position | None, first: EventMessage | None) -> Position | None:
+        """Up to where the journal has deleted events that this client has not seen; None: it has not.
+
+        pruned_before: the oldest event that the journal keeps. first: the first that it gave after the cursor.
+        """
+        if self.cursor is None or pruned_before is None or not self._is_after(pruned_before):
+            return None
+        if pruned_before == Position(run=self.cursor.run, seq=self.cursor.seq + 1):
+            return None
+        if self._camera and first and not (first.prev and self._is_after(first.prev)):
+            return None  # others' events are gone, this camera's are not
+        return pruned_before
+
+    def missing_before(self, event: EventMessage) -> bool:
+        """Whether the journal does not have what comes before an event that it gave as the next one."""
         before = self._predecessor(event)
-        if before is None or (self._camera is None and before.seq == 0):
+        if self.cursor is None or before is None or (self._camera is None and before.seq == 0):
             return False
         return self._is_after(before)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
-from collections.abc import Callable, Sequence
-from types import FrameType
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
+from engine.runtime.base import EngineInfo
 from stream.capture import CapturePool
 from stream.config import Config
-from stream.demo.camera import DemoCamera
 from stream.journal import Journal
-from stream.live import Screen
 from stream.logs import fields
 from stream.plan import Plan, with_uri
 from stream.publish import Publisher
@@ -23,55 +22,36 @@ from stream.wire import EventMessage
 _log = logging.getLogger(__name__)
 
 
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came before the service ran."""
+class Display(Protocol):
+    """Something that shows the running service."""
 
-
-class Stopper:
-    """SIGINT and SIGTERM end the work in order, whenever they come. A context manager: restores the handlers.
-
-    Before `service` is set, a signal raises Interrupted in the main thread, which unwinds what was begun.
-    """
-
-    def __init__(self) -> None:
-        self.service: Service | None = None
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> Stopper:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self.service is None:
-            raise Interrupted
-        self.service.stop()
+    def showing(self, service: Service, header: str) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """Gives what is to be called at every turn of the service's loop."""
 
 
 def serve(
     config: Config,
     plan: Plan,
+    stop: threading.Event,
     on_events: Callable[[Sequence[EventMessage]], None],
-    screen: Screen | None = None,
-    on_ready: Callable[[Publisher], None] | None = None,
+    display: Display | None = None,
+    on_ready: Callable[[Publisher], None] = lambda publisher: None,
 ) -> bool:
-    """True when every camera did its work, or the user ended it; False when one failed for good.
+    """True when every camera did its work, or `stop` was set; False when one failed for good.
 
-    on_ready: called when the sockets are open and before the first camera starts. Raises what the parts raise.
+    on_events: called with events that were published, those too that a killed run had left open. on_ready: called
+    when the sockets are open and before the first camera starts. Raises what the parts raise.
     """
-    with contextlib.ExitStack() as stack, contextlib.suppress(Interrupted):
-        stopper = stack.enter_context(Stopper())
+    with contextlib.ExitStack() as stack:
         # Whatever cannot be had is found out before anything is published.
         capture = stack.enter_context(CapturePool(config.capture.workers))
         recognition = Recognition(capture, plan.engines)
         stack.callback(recognition.stop)
-        engines = recognition.start()
-        for name, engine in engines.items():
-            _log.info(fields("engine", model=name, version=engine.spec.version, runs_on=str(engine.info)))
+        engines = {name: engine.info for name, engine in recognition.start().items()}
+        if stop.is_set():
+            return True
+        for name, info in engines.items():
+            _log_engine(name, info)
         journal = Journal(
             config.journal.path, retention=config.journal.retention, move_aside=config.journal.move_aside_damaged
         )
@@ -87,16 +67,31 @@ def serve(
         )
         stack.callback(publisher.close)
         _log.info(fields("publishing", events=publisher.address, replay=publisher.replay, journal=str(journal.path)))
-        cameras = list(plan.cameras)
-        for i, camera in enumerate(cameras):
-            if camera.task.uri.scheme == "demo":
-                demo = stack.enter_context(DemoCamera.at(camera.task.uri.path))
-                cameras[i] = with_uri(camera, demo.url)
-        service = Service(cameras, capture, recognition, publisher, on_events)
-        if on_ready is not None:
-            on_ready(publisher)
-        stopper.service = service
-        header = f"{', '.join(str(e.info) for e in engines.values())}; events at {publisher.address}; Ctrl-C ends"
-        with screen.showing(service, header) if screen else contextlib.nullcontext():
-            return service.run()
-    return True
+        if journal.recovered:
+            on_events(journal.recovered)
+        urls = {name: stack.enter_context(demo).url for name, demo in plan.demos.items()}
+        cameras = [with_uri(c, urls[c.task.name]) if c.task.name in urls else c for c in plan.cameras]
+        service = Service(cameras, capture, recognition, publisher, on_events, note=_note(engines.values()))
+        on_ready(publisher)
+        header = f"{_summary(engines.values())}; events at {publisher.address}; Ctrl-C ends"
+        showing = display.showing(service, header) if display else contextlib.nullcontext(lambda: None)
+        with showing as on_turn:
+            return service.run(stop, on_turn)
+
+
+def _log_engine(name: str, info: EngineInfo) -> None:
+    _log.info(fields("engine", model=name, kind=info.kind, precision=info.precision, device=info.device))
+    if info.reason:
+        _log.info(fields("the engine is not the first choice", model=name, kind=info.kind, reason=info.reason))
+
+
+def _summary(engines: Iterable[EngineInfo]) -> str:
+    """`openvino fp32`, once for each kind that there is."""
+    return ", ".join(dict.fromkeys(f"{info.kind} {info.precision}" for info in engines))
+
+
+def _note(engines: Iterable[EngineInfo]) -> str:
+    """For the cameras' statuses: why an engine had to do that is not the first choice."""
+    return "; ".join(
+        dict.fromkeys(f"recognized by {info.kind} {info.precision}: {info.reason}" for info in engines if info.reason)
+    )

@@ -7,6 +7,7 @@ and the publisher. Whatever ends the loop, every open event is ended and publish
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +35,10 @@ from stream.recognition import Recognition, Recognized, Result
 from stream.report import Clock, Reporter
 from stream.wire import EventMessage, Latency, ModelRef
 
-MAX_WAIT_S = 0.5  # capture wants to be heard at least once a second
+MAX_WAIT_S = 0.25  # capture wants to be heard once a second, and people their screen and their Ctrl-C sooner
+SKIPS_TOLD_EVERY_S = 10.0
+
+_LEVELS = {"lost": logging.WARNING, "degraded": logging.WARNING, "failed": logging.ERROR}
 
 _log = logging.getLogger(__name__)
 
@@ -82,15 +86,21 @@ class CameraState:
     finished: CameraFinished | None = None
 
     @property
+    def running(self) -> bool:
+        """Pictures come."""
+        return self.status.state in {"live", "degraded"}
+
+    @property
     def settled(self) -> bool:
         """Nothing more will come of it."""
         return self.finished is not None and not any(zone.timeline for zone in self.zones.values())
 
 
 class Service:
-    """Runs until `stop` is called or every camera has finished.
+    """Runs until it is told to stop or every camera has finished. The caller made the parts, and closes them.
 
-    on_events is called with each batch of published events. The caller made the parts, and closes them.
+    on_events is called with each batch of events, when they have been published. note: told with the status of a
+    camera that is well (that a slower engine had to do, say).
     """
 
     def __init__(
@@ -100,23 +110,22 @@ class Service:
         recognition: Recognition,
         publisher: Publisher,
         on_events: Callable[[Sequence[EventMessage]], None] = lambda messages: None,
+        note: str = "",
     ) -> None:
         self._capture = capture
         self._recognition = recognition
         self._publisher = publisher
         self._on_events = on_events
-        self._stopping = False
-        self.started_s = time.monotonic()
+        self._note = note
+        self._skips = 0  # not logged yet
+        self._skips_told_s = -SKIPS_TOLD_EVERY_S
         self.cameras = {plan.task.name: _camera_state(plan) for plan in cameras}
 
-    def stop(self) -> None:
-        """End the loop soon; safe in a signal handler."""
-        self._stopping = True
+    def run(self, stop: threading.Event, on_turn: Callable[[], None] = lambda: None) -> bool:
+        """The main loop, until `stop` is set; on_turn is called at least four times a second.
 
-    def run(self, on_turn: Callable[[], None] = lambda: None) -> bool:
-        """The main loop; on_turn is called at least twice a second. True if every camera did its work.
-
-        False when a camera failed for good. Raises JournalError when events can't be written.
+        True if every camera did its work, False if one failed for good. Raises JournalError when events cannot be
+        written, RecognitionError when the engine broke; events that are open are ended all the same.
         """
         self._capture.start([camera.plan.task for camera in self.cameras.values()])
         for name, camera in self.cameras.items():
@@ -124,7 +133,7 @@ class Service:
                 stream = StreamKey(name, zone.plan.name)
                 self._recognition.add(stream, zone.plan.engine, lossless=not camera.plan.task.uri.live)
         try:
-            while not self._stopping and not all(camera.settled for camera in self.cameras.values()):
+            while not stop.is_set() and not all(camera.settled for camera in self.cameras.values()):
                 self._turn()
                 on_turn()
         finally:
@@ -158,13 +167,17 @@ class Service:
                 self._advance_timeline(stream)
             case CameraStatus(camera=name):
                 self.cameras[name].status = message
+                self._log_status(message)
                 self._tell_status(name)
             case CameraCounters(camera=name):
                 self.cameras[name].counters = message
-                self._tell_status(name)
+                if self.cameras[name].running:
+                    self._tell_status(name)
             case CameraFinished(camera=name):
                 self.cameras[name].finished = message
-                _log.info(fields("camera finished", camera=name, reason=message.reason, detail=message.text))
+                if message.reason != "failed":  # its status said so
+                    _log.info(fields("camera finished", camera=name, reason=message.reason))
+                self._release(self.cameras[name])
             case WorkerLost(cameras=names, text=text, restart_s=restart_s):
                 _log.error(fields("worker lost", cameras=",".join(names), detail=text, restart_s=round(restart_s, 1)))
             case _:
@@ -178,9 +191,16 @@ class Service:
             self._recognized(zone, result)
         else:
             zone.skipped[result.reason.value] += 1
-            _log.warning(fields("window skipped", camera=stream.camera, zone=stream.zone, reason=result.reason.value))
+            self._log_skip(stream, result.reason.value)
         zone.timeline.remove(result.ready)
         self._advance_timeline(stream)
+        self._release(self.cameras[stream.camera])
+
+    def _release(self, camera: CameraState) -> None:
+        """Free the states of a camera of which nothing more will come."""
+        if camera.settled:
+            for name in camera.zones:
+                self._recognition.remove(StreamKey(camera.plan.task.name, name))
 
     def _recognized(self, zone: ZoneState, result: Recognized) -> None:
         window, spec = result.window, zone.plan.spec
@@ -222,15 +242,38 @@ class Service:
             name,
             status.state,
             error=status.error,
-            message=status.text,
+            message=status.text or (self._note if camera.running else ""),
             next_try_s=status.next_try_s,
-            fps=None if camera.counters is None else camera.counters.fps,
+            fps=camera.counters.fps if camera.running and camera.counters is not None else None,
         )
 
+    def _log_status(self, status: CameraStatus) -> None:
+        next_try_s = None if status.next_try_s is None else round(status.next_try_s, 1)
+        error = None if status.error is None else status.error.value
+        text = fields(
+            f"camera {status.state}", camera=status.camera, error=error, detail=status.text, next_try_s=next_try_s
+        )
+        _log.log(_LEVELS.get(status.state, logging.INFO), text)
+
+    def _log_skip(self, stream: StreamKey, reason: str) -> None:
+        """Under load there are many: one line stands for all since the line before."""
+        self._skips += 1
+        now_s = time.monotonic()
+        if now_s - self._skips_told_s < SKIPS_TOLD_EVERY_S:
+            return
+        _log.warning(
+            fields("windows skipped", count=self._skips, camera=stream.camera, zone=stream.zone, reason=reason)
+        )
+        self._skips, self._skips_told_s = 0, now_s
+
     def _end_all(self, reason: EndReason) -> None:
+        """In one go: if something fails in telling one, all the others have been told."""
+        drafts = []
         for camera in self.cameras.values():
             for zone in camera.zones.values():
-                self._publish(zone, zone.machine.finish(reason))
+                drafts += zone.reporter.drafts(zone.machine.finish(reason))
+        if drafts:
+            self._on_events(self._publisher.publish(drafts))
 
     def _zone(self, stream: StreamKey) -> ZoneState:
         return self.cameras[stream.camera].zones[stream.zone]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import gi
 
@@ -33,8 +33,8 @@ from stream.uri import CameraUri  # noqa: E402
 
 __all__ = ["Source", "SourceOptions"]
 
-# How long a read waits before it looks at what the pipeline reports.
-_SLICE_NS = 50_000_000
+# How long a read waits before it looks at what the pipeline reports: longer than a frame, or it costs a wake-up each.
+_SLICE_NS = 100_000_000
 # How long to try, after a connection failed, to find out why.
 _PROBE_S = 3.0
 
@@ -42,8 +42,22 @@ _NTP_TO_UNIX_NS = 2_208_988_800 * NS_PER_S
 # Some servers put their uptime into the NTP field of a sender report; no camera is from before 2000.
 _YEAR_2000_NS = 946_684_800 * NS_PER_S
 
-_MESSAGES = Gst.MessageType.ERROR | Gst.MessageType.EOS | Gst.MessageType.STREAM_COLLECTION
+_MESSAGES = Gst.MessageType.ERROR | Gst.MessageType.EOS
 _FULL_RANGE = getattr(GstVideo.VideoColorRange, "0_255")
+
+
+class _Format(NamedTuple):
+    """What the caps of a picture say: the same for all pictures until the camera changes something."""
+
+    caps: Any
+    layout: Layout
+    full_range: bool
+
+    @classmethod
+    def of(cls, caps: Any) -> _Format:
+        info = GstVideo.VideoInfo.new_from_caps(caps)
+        layout = Layout(info.height, info.width, tuple(info.offset[:3]), tuple(info.stride[:3]))
+        return cls(caps, layout, info.colorimetry.range == _FULL_RANGE)
 
 
 class Source:
@@ -63,8 +77,7 @@ class Source:
         self._receiver: Receiver | None = None
         self._opened_utc_ns = 0
         self._waited_ns = 0  # in `read`, since the last picture
-        self._caps: Any = None
-        self._info: Any = None  # GstVideoInfo of _caps
+        self._format: _Format | None = None
 
     def __enter__(self) -> Self:
         self.open()
@@ -111,7 +124,7 @@ class Source:
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.stop()
-        self._caps = self._info = None
+        self._format = None
 
     def _check(self) -> None:
         """What can be said better before GStreamer tries."""
@@ -138,10 +151,6 @@ class Source:
         message = receiver.bus.timed_pop_filtered(0, _MESSAGES)
         if message is None:
             return
-        if message.type == Gst.MessageType.STREAM_COLLECTION:
-            if _has_video(message.parse_stream_collection()):
-                return
-            raise SourceError(ErrorClass.CODEC, f"{self.uri}: it has no video stream")
         if message.type == Gst.MessageType.EOS:
             if not self.uri.live:
                 raise EndOfStream
@@ -152,7 +161,10 @@ class Source:
     def _error(self, receiver: Receiver, failure: Failure, debug: str) -> SourceError:
         uri = self.uri
         if receiver.bad_certificate:
-            failure = Failure(ErrorClass.TLS, f"its certificate is not trusted ({receiver.bad_certificate}); name its authority in tls_ca")
+            failure = Failure(
+                ErrorClass.TLS,
+                f"its certificate is not trusted ({receiver.bad_certificate}); name its authority in tls_ca",
+            )
         elif uri.host and "Failed to connect" in debug:
             unreachable = connection_failure(uri.host, uri.port, min(self.options.timeout_s, _PROBE_S))
             if unreachable is not None:
@@ -173,12 +185,12 @@ class Source:
         if pts_ns == Gst.CLOCK_TIME_NONE:
             return None
         caps = sample.get_caps()
-        if self._caps is None or hash(caps) != hash(self._caps):
-            self._caps, self._info = caps, GstVideo.VideoInfo.new_from_caps(caps)
-        y, u, v = planes(buffer_bytes(buffer, self.options.zero_copy), _layout(buffer, self._info))
+        if self._format is None or hash(caps) != hash(self._format.caps):  # PyGObject's hash of caps: their address
+            self._format = _Format.of(caps)
+        data = buffer_bytes(buffer, self.options.zero_copy)
+        y, u, v = planes(data, _padded(buffer, self._format.layout))
         utc_ns, clock = self._utc(buffer, pts_ns)
-        full_range = self._info.colorimetry.range == _FULL_RANGE
-        return Frame(y, u, v, pts_ns, arrival_ns, utc_ns, clock, full_range)
+        return Frame(y, u, v, pts_ns, arrival_ns, utc_ns, clock, self._format.full_range)
 
     def _utc(self, buffer: Any, pts_ns: int) -> tuple[int, ClockSource]:
         """The camera's own time where its sender reports gave it, else the time here.
@@ -194,19 +206,14 @@ class Source:
         return time.time_ns(), ClockSource.ARRIVAL
 
 
-def _has_video(collection: Any) -> bool:
-    """Whether a demuxer found pictures among its streams."""
-    streams = (collection.get_stream(n) for n in range(collection.get_size()))
-    return any(stream.get_stream_type() & Gst.StreamType.VIDEO for stream in streams)
-
-
 @functools.cache
 def _ntp_caps() -> Any:
     return Gst.Caps.from_string("timestamp/x-ntp")
 
 
-def _layout(buffer: Any, info: Any) -> Layout:
+def _padded(buffer: Any, packed: Layout) -> Layout:
     """Decoders say in a GstVideoMeta where they padded a picture; without one, it is packed as its caps say."""
     meta = GstVideo.buffer_get_video_meta(buffer)
-    place = meta if meta is not None else info
-    return Layout(info.height, info.width, tuple(place.offset[:3]), tuple(place.stride[:3]))
+    if meta is None:
+        return packed
+    return Layout(packed.height, packed.width, tuple(meta.offset[:3]), tuple(meta.stride[:3]))

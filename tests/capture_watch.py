@@ -78,5 +78,5 @@ class CaptureWatch:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """The capture workers that a process has started."""
-    children = psutil.Process(pid).children(recursive=True)
+    children = psutil.Process(pid).children()
     return [child for child in children if any("stream.worker" in word for word in child.cmdline())]

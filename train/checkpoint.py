@@ -35,6 +35,16 @@ def save_checkpoint(
     os.replace(part, path)
 
 
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Start from another run's weights (not its average, which lags behind). Raises TrainError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [key for key in file.keys() if key.startswith("model.")]  # noqa: SIM118
+            model.load_state_dict({key.removeprefix("model."): file.get_tensor(key) for key in names})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise TrainError(f"{path}: cannot start from it: {error}") from error
+
+
 def load_checkpoint(
     path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str
 ) -> int:

@@ -61,6 +61,7 @@ class TrainConfig(Strict):
     phases: tuple[PhaseConfig, ...] = Field(min_length=1)
     optim: OptimConfig = OptimConfig()
     skip_window: float = Field(0.05, ge=0, lt=1, description="chance that a window is skipped, as under load")
+    start: str | None = Field(None, description="a run's checkpoint whose weights training starts from")
     seed: int = 0
     checkpoint_every: int = Field(100, gt=0, description="steps")
     workers: int = Field(1, ge=0, description="processes that prepare data")

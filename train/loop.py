@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from engine.network.recognizer import Recognizer
-from train.checkpoint import load_checkpoint, save_checkpoint
+from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.config import OptimConfig, TrainConfig, TrainError
 from train.data.sequences import SequenceDataset
 
@@ -97,7 +97,13 @@ def train(config: TrainConfig, run: Path, console: Console) -> Recognizer:
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(parameter_groups(model, config.optim.weight_decay), lr=config.optim.lr)
     last = run / "last.safetensors"
-    start = load_checkpoint(last, model, average, optimizer, fingerprint) if last.exists() else 0
+    if last.exists():
+        start = load_checkpoint(last, model, average, optimizer, fingerprint)
+    else:
+        start = 0
+        if config.start is not None:
+            load_weights(Path(config.start), model)
+            average.load_state_dict(model.state_dict())
     if start:
         console.print(f"going on from step {start} of {config.steps} in {run}")
 

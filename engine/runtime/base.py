@@ -33,8 +33,8 @@ class EngineInfo:
 
 
 class Inference(NamedTuple):
-    """logits: float32 [N, S, K+1], the caller's to keep. finite: bool [N]; where False, logits mean nothing and
-    the slot's state has been zeroed: the caller starts a new epoch."""
+    """logits: float32 [N, S, K+1], the caller's to keep. finite: bool [N]; False where flow, logits or state
+    were not finite: those logits are NaN, and the slot's state has been zeroed; the caller starts a new epoch."""
 
     logits: npt.NDArray[np.float32]
     finite: npt.NDArray[np.bool_]

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from engine.bundle import Bundle
 from engine.parity import ParityError, check_parity
@@ -17,29 +17,36 @@ from engine.runtime.openvino import CPUPrecision, OpenVINOEngine
 log = logging.getLogger(__name__)
 
 EngineChoice = Literal["auto", "openvino", "tensorrt"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 
 def choose_engine(
-    bundle: Bundle, kind: EngineChoice = "auto", *, threads: int = 1, cache_dir: Path | None = None
+    bundle: Bundle,
+    kind: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    *,
+    threads: int = 1,
+    cache_dir: Path | None = None,
 ) -> Engine:
     """An engine for `bundle` that has passed the parity check on this machine.
 
     `tensorrt` and `openvino` are that engine or an EngineError; `auto` takes the first that can run, and its
-    `info.reason` says why it is not the one before. Raises ParityError if none computes what was trained.
+    `info.reason` says why it is not the one before. A precision other than `auto` is that one or an EngineError.
+    Raises ParityError if none computes what was trained.
     """
     reason = ""
     if kind != "openvino":
-        try:
-            return _tensorrt(bundle)
-        except EngineError as error:
-            if kind == "tensorrt":
-                raise
-            reason = f"no TensorRT: {error}"
-    return _openvino(bundle, threads, cache_dir, reason)
+        missing = _missing_for_tensorrt()
+        if kind == "tensorrt":
+            raise EngineError("; ".join(missing))
+        reason = f"no TensorRT: {missing[0]}"
+    if precision in {"fp16", "int8"}:
+        raise EngineError(f"{precision} is for TensorRT, which cannot run here: {reason or 'openvino was chosen'}")
+    return _openvino(bundle, cast(CPUPrecision, precision), threads, cache_dir, reason)
 
 
-def _openvino(bundle: Bundle, threads: int, cache_dir: Path | None, reason: str) -> Engine:
-    """OpenVINO in the CPU's fastest precision, or in fp32 where that one does not pass the parity check."""
+def _openvino(bundle: Bundle, precision: CPUPrecision, threads: int, cache_dir: Path | None, reason: str) -> Engine:
+    """OpenVINO; `auto` is the CPU's fastest precision, or fp32 where that one does not pass the parity check."""
 
     def checked(precision: CPUPrecision, reason: str) -> OpenVINOEngine:
         engine = OpenVINOEngine(bundle, threads=threads, precision=precision, cache_dir=cache_dir, reason=reason)
@@ -48,20 +55,20 @@ def _openvino(bundle: Bundle, threads: int, cache_dir: Path | None, reason: str)
         except ParityError:
             engine.close()
             raise
-        log.info("%s: '%s' passed the parity check, error %.2g of the limit", engine.info, bundle.name, used)
+        log.debug("'%s' passed the parity check, error %.2g of the limit", bundle.name, used)
         return engine
 
     try:
-        return checked("auto", reason)
+        return checked(precision, reason)
     except ParityError as error:
-        if error.precision == "fp32":
+        if precision != "auto" or error.precision == "fp32":
             raise
         log.warning("falling back to fp32: %s", error)
         return checked("fp32", "; ".join(filter(None, (reason, f"{error.precision} did not pass the parity check"))))
 
 
-def _tensorrt(bundle: Bundle) -> Engine:
-    """Raises EngineError saying what is missing and how to get it."""
+def _missing_for_tensorrt() -> list[str]:
+    """What TensorRT lacks here, the weightiest first, and how to get it."""
     missing = []
     if not _has_nvidia_driver():
         missing.append("this machine has no NVIDIA driver")
@@ -69,7 +76,7 @@ def _tensorrt(bundle: Bundle) -> Engine:
     if packages:
         missing.append(f"not installed: {', '.join(packages)} (on a GPU machine: pip install 'swinstream[gpu]')")
     missing.append("this version of swinstream runs models on OpenVINO only (--engine openvino)")
-    raise EngineError("; ".join(missing))
+    return missing
 
 
 def _has_nvidia_driver() -> bool:

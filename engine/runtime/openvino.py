@@ -21,6 +21,7 @@ from engine.spec import ModelSpec
 from engine.state import StateStore
 
 DEVICE = "CPU"
+EXPONENT = 0x7C00  # of float16
 CPUPrecision = Literal["auto", "fp32", "bf16"]
 
 
@@ -32,6 +33,7 @@ class _Request(NamedTuple):
     state: list[npt.NDArray[np.float32]]  # the inputs that are states
     logits: npt.NDArray[np.float32]
     new_state: list[npt.NDArray[np.float32]]
+    exponents: npt.NDArray[np.uint16]  # scratch of the flow's shape
 
 
 class OpenVINOEngine:
@@ -88,7 +90,9 @@ class OpenVINOEngine:
             request.set_tensor(tensor.name, ov.Tensor(array, shared_memory=True))
         for tensor, array in zip(spec.outputs, outputs, strict=True):
             request.set_tensor(tensor.name, ov.Tensor(array, shared_memory=True))
-        return _Request(request, inputs, inputs[len(inputs) - len(spec.state_tensors) :], outputs[0], outputs[1:])
+        state = inputs[len(inputs) - len(spec.state_tensors) :]
+        exponents = np.zeros(inputs[1].shape if spec.flow_ticks else 0, np.uint16)
+        return _Request(request, inputs, state, outputs[0], outputs[1:], exponents)
 
     @property
     def spec(self) -> ModelSpec:
@@ -113,9 +117,8 @@ class OpenVINOEngine:
     def infer(self, slots: Sequence[int], picture: npt.NDArray[np.uint8], flow: npt.NDArray[np.float16]) -> Inference:
         n, lanes = len(slots), len(self._requests)
         self._store.check(slots)
-        windows: list[npt.NDArray[Any]] = [picture, flow]
-        inputs = [t for t in self._spec.inputs if t.name in {"picture", "flow"}]
-        for tensor, array in zip(inputs, windows, strict=False):
+        windows: list[npt.NDArray[Any]] = [picture, flow] if self._spec.flow_ticks else [picture]
+        for tensor, array in zip(self._spec.inputs, windows, strict=False):
             if array.shape != (n, *tensor.shape) or array.dtype != tensor.dtype:
                 raise ValueError(
                     f"{tensor.name} is {array.dtype} {list(array.shape)}, "
@@ -129,15 +132,18 @@ class OpenVINOEngine:
             lane.request.wait()
             logits[row] = lane.logits[0]
             sound = self._store.scatter([slots[row]], lane.new_state)[0] and np.isfinite(logits[row]).all()
+            # Not left to the network: a fused ReLU turns NaN into 0, and what follows looks like a result.
+            sound &= not self._spec.flow_ticks or _is_finite(lane.inputs[1], lane.exponents)
             finite[row] = sound
             if not sound:
+                logits[row] = np.nan
                 self._store.reset(slots[row])
 
         for row in range(n):
             if row >= lanes:
                 collect(row - lanes)
             lane = self._requests[row % lanes]
-            for array, window in zip(lane.inputs[: len(inputs)], windows, strict=False):
+            for array, window in zip(lane.inputs, windows, strict=False):
                 array[0] = window[row]
             self._store.gather([slots[row]], lane.state)
             lane.request.start_async()
@@ -150,6 +156,12 @@ class OpenVINOEngine:
             lane.request.wait()
         self._requests = []
         self._compiled = None
+
+
+def _is_finite(flow: npt.NDArray[np.float16], scratch: npt.NDArray[np.uint16]) -> bool:
+    """Whether no exponent is all ones: np.isfinite, 10 times as fast for float16."""
+    np.bitwise_and(flow.view(np.uint16), EXPONENT, out=scratch)
+    return int(scratch.max()) != EXPONENT
 
 
 def _check(model: Any, spec: ModelSpec, path: Path) -> None:

@@ -11,4 +11,4 @@ def make_flow(spec: FlowSpec) -> Flow:
     """The flow that a model was trained with. Raises ValueError for a method that this machine lacks."""
     if spec.method != "dis":
         raise ValueError(f"optical flow method '{spec.method}' is not built in; use a model trained with 'dis'")
-    return DisFlow(spec.preset)
+    return DisFlow(spec.preset, spec.finest_scale)

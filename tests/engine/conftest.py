@@ -47,11 +47,11 @@ def small_spec(
     if memory == "blocks":
         network |= {"depths": (1, 2, 1, 2), "heads": (1, 2, 2, 4)}
     else:
-        network |= {"depths": (2, 2), "heads": (2, 4)}
+        network |= {"depths": (1, 2), "heads": (2, 4)}
     if memory == "head":
         network["memory_channels"] = 12
     if stem == "conv":
-        network |= {"stem": "conv", "stem_channels": (8, 16)}
+        network |= {"stem": "conv", "stem_channels": (8, 16), "pool": "max"}
     return ModelSpec(
         name="small", version="1", labels=labels(5), modality=modality, ticks=8, rate_hz=8.0,
         height=40, width=24, network=NetworkSpec(**network),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import pytest
 
+from stream import reconnect
 from stream.camera import Camera, enough
 from stream.failure import ErrorClass
 from stream.frame import Frame, StreamKey
@@ -115,6 +118,23 @@ def test_waiting_for_the_next_try_is_cut_short_by_a_stop() -> None:
             assert made.ended
     assert told.messages[-1] == CameraFinished("cam", "removed")
     assert "wrong" not in repr(told.messages)
+
+
+def test_reconnecting_leaks_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera that is away for a month is tried 100,000 times."""
+    monkeypatch.setattr(reconnect, "USUAL_PACE", reconnect.Pace(0.01, 0.02))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    told = Told()
+
+    def tries() -> int:
+        return sum(status.state == "lost" for status in told.of(CameraStatus))
+
+    with running(camera(f"rtsp://127.0.0.1:{port}/x"), told):
+        told.wait_for(lambda _: tries() >= 5)
+        before, files = tries(), psutil.Process().num_fds()
+        told.wait_for(lambda _: tries() >= before + 20)
+        assert psutil.Process().num_fds() < files + 10
 
 
 class FaultyTap(Tap):

@@ -382,7 +382,7 @@ def test_stopping_at_any_moment(server: RtspServer, clip: Path, messages: int) -
             watch.turn()
         started_s = time.monotonic()
         watch.pool.stop()
-        assert time.monotonic() - started_s < 4.0
+        assert time.monotonic() - started_s < 6.0  # its own timeout and a moment
         assert gone(processes, 0.0)
         watch.pool.stop()
 
@@ -395,7 +395,7 @@ def test_stopping_a_camera_that_answers_nothing() -> None:
         watch.until(WorkerAlive)
         started_s = time.monotonic()
         watch.pool.stop()
-        assert time.monotonic() - started_s < 5.5
+        assert time.monotonic() - started_s < 6.0
 
 
 def test_stopping_a_suspended_worker(server: RtspServer) -> None:

@@ -93,9 +93,7 @@ def size_after(size: str, width: str, height: str) -> tuple[int, int]:
     )
     pipeline.set_state(Gst.State.PLAYING)
     try:
-        message = pipeline.get_bus().timed_pop_filtered(
-            10 * Gst.SECOND, Gst.MessageType.EOS | Gst.MessageType.ERROR
-        )
+        message = pipeline.get_bus().timed_pop_filtered(10 * Gst.SECOND, Gst.MessageType.EOS | Gst.MessageType.ERROR)
         assert message is not None
         assert message.type == Gst.MessageType.EOS
         structure = pipeline.get_by_name("out").get_static_pad("sink").get_current_caps().get_structure(0)

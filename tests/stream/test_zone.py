@@ -118,6 +118,21 @@ def test_shrinking_averages_and_keeps_what_the_zone_shows() -> None:
     assert (right[:80, 20:60] == 50).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(360, 640), (576, 768), (1080, 1920), (722, 1282), (144, 180)])
+def test_scaling_in_steps_is_area_scaling(height: int, width: int) -> None:
+    noise = np.random.default_rng(0).random((height, width))
+    y = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 16, 235, cv2.NORM_MINMAX).astype(np.uint8)
+    half = np.full((height // 2, width // 2), 128, np.uint8)
+    scaler = ZoneScaler(FULL, height, width, 80, 80)
+    content = scaler.content
+    out = np.empty((120, 80), np.uint8)
+    scaler.scale(frame_of(y, half, half), out, False)
+    direct = cv2.resize(y, (content.width, content.height), interpolation=cv2.INTER_AREA)
+    off = out[content.top : content.bottom, content.left : content.right].astype(int) - direct
+    assert np.abs(off).mean() < 1
+    assert abs(off.mean()) < 0.5
+
+
 def test_a_small_zone_is_enlarged_smoothly() -> None:
     y = np.repeat(np.arange(0, 160, 4, dtype=np.uint8)[None], 40, axis=0)
     half = np.full((20, 20), 128, np.uint8)

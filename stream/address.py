@@ -1,0 +1,24 @@
+"""ZeroMQ addresses. libzmq takes `tcp://127.0.0.1:99999` without a word and uses port 34463: they are checked here."""
+
+from __future__ import annotations
+
+import re
+
+_TCP = re.compile(r"^tcp://(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9._-]+|\*):(?P<port>\d{1,5}|\*)$")
+_LOCAL = re.compile(r"^(?:ipc|inproc)://\S+$")
+
+
+class AddressError(ValueError):
+    """An address that cannot be meant."""
+
+
+def check_address(address: str, *, to_bind: bool) -> None:
+    """Raises AddressError. to_bind: `*` may stand for the host or the port, and port 0 for any free one."""
+    if _LOCAL.match(address):
+        return
+    match = _TCP.match(address)
+    if match is None or ("*" in address and not to_bind):
+        raise AddressError(f"{address!r} is no address: expected tcp://HOST:PORT, such as tcp://127.0.0.1:5556")
+    port = match["port"]
+    if port != "*" and not (0 if to_bind else 1) <= int(port) <= 65535:
+        raise AddressError(f"{address!r} has no valid port: expected 1 to 65535")

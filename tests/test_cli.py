@@ -1,0 +1,115 @@
+"""The command line: what it offers, what it refuses, and run and subscribe together."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from engine.bundle import Bundle
+from tests.program import Program, free_sockets, unended
+from tests.rtsp_server import RtspServer
+
+COMMANDS = ["run", "subscribe", "demo", "info", "keys", "train", "evaluate"]
+
+
+def test_version_and_help(program: Program) -> None:
+    assert program.run("--version").out == f"swinstream {version('swinstream')}\n"
+    shown = program.run("--help").out
+    assert all(f" {command} " in shown for command in COMMANDS)
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    """All in one process: starting Python takes longer."""
+    code = (
+        "import sys, swinstream; from typer.testing import CliRunner\n"
+        "for name in sys.argv[1:]: print(CliRunner().invoke(swinstream.app, [name, '--help']).output)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *COMMANDS], check=True, capture_output=True, text=True)
+    for command in COMMANDS:
+        assert f" Usage: swinstream {command} " in done.stdout
+        assert f"  swinstream {command}" in done.stdout.partition("Example")[2]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["run", "--nope"], ["run", "--engine", "magic"], ["nope"], ["demo", "--seconds", "soon"], ["info"]],
+    ids=" ".join,
+)
+def test_wrong_usage(program: Program, args: list[str]) -> None:
+    ended = program.run(*args)
+    assert ended.code == 2
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+
+
+def test_run_and_subscribe(program: Program, motion_bundle: Bundle, tmp_path: Path) -> None:
+    """A camera is watched; a subscriber sees every event, from the first to those that the end brings."""
+    journal = tmp_path / "events.sqlite3"
+    with RtspServer("camera", "--fps", "15", "--size", "160x120") as server:
+        running = program.start(
+            *("run", "--camera", f"door={server.url(userinfo='user:s3cr3t')}", "--model", motion_bundle.path),
+            *("--journal", journal, "--json", *free_sockets()),
+        )
+        publishing = json.loads(running.until('"publishing'))["message"]
+        addresses = dict(word.split("=") for word in publishing.split()[1:])
+        running.until('"phase":"start"')
+        subscriber = program.start(
+            *("subscribe", addresses["events"], "--replay", addresses["replay"], "--since", "first", "--json")
+        )
+        subscriber.until('"phase":"update"')
+        running.signal(signal.SIGTERM)
+        ended = running.wait()
+        subscriber.until('"reason":"shutdown"')
+        subscriber.signal(signal.SIGINT)
+        heard = subscriber.wait()
+    assert (ended.code, heard.code) == (0, 0), ended.text + heard.text
+    assert [event["seq"] for event in ended.events] == list(range(1, len(ended.events) + 1))
+    assert heard.events == ended.events
+    assert (ended.events[-1]["phase"], ended.events[-1]["reason"]) == ("end", "shutdown")
+    assert unended(journal) == set()
+    assert "s3cr3t" not in ended.text
+    assert b"s3cr3t" not in journal.read_bytes()
+    assert all(json.loads(line) for line in ended.err.splitlines())
+
+
+def test_a_file_as_lines_for_people(program: Program, motion_bundle: Bundle, walking: Path) -> None:
+    ended = program.run("run", "--camera", f"film={walking}", "--model", motion_bundle.path, *free_sockets())
+    assert ended.code == 0, ended.text
+    started, over = ended.out.splitlines()
+    assert started.startswith("film/full move started ")
+    assert over.startswith("film/full move ended ")
+    assert over.endswith(", eof)")
+    logged = [line.split()[1:3] for line in ended.err.splitlines()]
+    assert ["info", "stream.serve"] in logged
+    assert (program.folder / "state/swinstream/events.sqlite3").exists()
+
+
+def test_a_reader_that_goes_away(program: Program, motion_bundle: Bundle, walking: Path, tmp_path: Path) -> None:
+    """As `swinstream run ... | head -1` does."""
+    journal = tmp_path / "events.sqlite3"
+    for format in ("--json", "--engine=openvino"):
+        ended = program.start(
+            *("run", "--camera", f"film={walking}", "--model", motion_bundle.path, format),
+            *("--journal", journal, *free_sockets()),
+            out_lines=1,
+        ).wait()
+        assert ended.code == 1, ended.text
+        assert "Traceback" not in ended.err
+        assert "Exception ignored" not in ended.err
+        assert unended(journal) == set()
+
+
+def test_keys_and_an_encrypted_publisher(program: Program, tmp_path: Path) -> None:
+    assert program.run("keys", tmp_path / "keys", "--name", "server").code == 0
+    again = program.run("keys", tmp_path / "keys", "--name", "server")
+    assert again.code == 2
+    assert "exists already" in again.err
+    alone = program.run("subscribe", "--key", tmp_path / "keys/server.key_secret")
+    assert alone.code == 2
+    assert "belong together" in alone.err

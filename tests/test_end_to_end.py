@@ -1,0 +1,179 @@
+"""The main job, whole: real clips over real RTSP from a server that is not ours, to two subscribers' event lists.
+
+The subject was left out of the default model's training (see its card).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.bundle import Bundle
+from stream.demo.record import write_mp4
+from stream.demo.score import Span, overlaps, score
+from stream.wire import utc_ns
+from tests.rtsp_server import RtspServer
+from train.data.clips import ClipRef, data_root, find_clips, load_footage
+from train.data.join import join_clips, rgb_pictures
+from train.data.segments import U8
+
+SUBJECT = "lyova"
+SWINSTREAM = [sys.executable, "-m", "swinstream"]
+
+PLAIN_SUBSCRIBER = """
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.SUB)
+socket.connect(sys.argv[1])
+socket.subscribe(b"event/")
+while True:
+    topic, message = socket.recv_multipart()
+    print(time.time_ns(), message.decode(), flush=True)
+"""
+
+
+def free_address() -> str:
+    """Two neighbouring free ports: events, and the replay socket that clients look for beside it."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return f"tcp://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose standard output goes to a file; interrupted at the end, and gone for sure."""
+    with open(log, "wb") as out, subprocess.Popen(command, stdout=out) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(15)
+            finally:
+                process.kill()
+
+
+def wait_for_line(path: Path, process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Until something is in the file."""
+    deadline = time.monotonic() + timeout_s
+    while not path.stat().st_size:
+        assert process.poll() is None, "the process ended"
+        assert time.monotonic() < deadline, f"nothing in {path} after {timeout_s} s"
+        time.sleep(0.05)
+
+
+def read_lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8").splitlines()
+
+
+def events_in(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in read_lines(log)]
+
+
+def spans(events: list[dict[str, Any]]) -> list[Span]:
+    """One span an event, in stream time."""
+    last = {event["id"]: event for event in events}
+    return [Span(e["label"], e["pts"]["start_ns"], e["pts"]["end_ns"]) for e in last.values()]
+
+
+@pytest.mark.needs_data
+@pytest.mark.timeout(180)
+def test_ten_actions_of_a_subject_never_trained_on(tmp_path: Path) -> None:
+    card = (Bundle.load("movements").path / "card.md").read_text(encoding="utf-8")
+    assert f"left out: {SUBJECT}" in card
+    refs = find_clips(data_root() / "weizmann", Bundle.load("movements").spec.actions)
+    truth = join_clips([ref for ref in refs if ref.group == SUBJECT], tmp_path / "ten.mp4")
+    address = free_address()
+    replay = f"tcp://127.0.0.1:{int(address.rpartition(':')[2]) + 1}"
+    logs = {name: tmp_path / f"{name}.jsonl" for name in ("run", "client", "plain")}
+    before = time.time_ns()
+    with (
+        RtspServer("files", str(tmp_path)) as server,
+        running(*SWINSTREAM, "subscribe", address, "--json", log=logs["client"]),
+        running(sys.executable, "-c", PLAIN_SUBSCRIBER, address, log=logs["plain"]) as plain,
+        running(
+            *SWINSTREAM,
+            *("run", "--camera", f"subject={server.url('ten.mp4')}", "--json"),
+            *("--publish", address, "--replay", replay, "--journal", str(tmp_path / "events.sqlite3")),
+            log=logs["run"],
+        ) as service,
+    ):
+        while time.time_ns() < before + round((truth[-1].end_ns or 0) + 8e9):
+            assert service.poll() is None
+            time.sleep(0.2)
+        service.send_signal(signal.SIGINT)
+        assert service.wait(15) == 0
+        time.sleep(0.5)
+        plain.send_signal(signal.SIGINT)
+    events = events_in(logs["run"])
+    assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
+    assert events_in(logs["client"]) == events
+    received = [(int(t), json.loads(text)) for t, text in (line.split(" ", 1) for line in read_lines(logs["plain"]))]
+    assert [event for _, event in received] == events
+    opened = {e["id"] for e in events if e["phase"] == "start"}
+    assert opened == {e["id"] for e in events if e["phase"] == "end"}
+
+    found = spans(events)
+    counted = score(truth, found)
+    print(counted)
+    assert counted.right >= 7
+    assert counted.false_events <= 3
+
+    # From the arrival of an action's first frame to the arrival of its event's start at the subscriber.
+    delays = []
+    for action in truth:
+        for received_ns, event in received:
+            span = Span(event["label"], event["pts"]["start_ns"], None)
+            if event["phase"] == "start" and event["label"] == action.label and overlaps(span, action, slack_ns=0):
+                shown_ns = action.start_ns + utc_ns(event["start"]) - event["pts"]["start_ns"]
+                delays.append((received_ns - shown_ns) / 1e9)
+                break
+    print("start delays, s:", [round(delay, 2) for delay in delays])
+    assert np.percentile(delays, 95) <= 2.5
+
+
+@pytest.mark.needs_data
+@pytest.mark.timeout(120)
+def test_nothing_happens_no_event(tmp_path: Path) -> None:
+    quiet = data_root() / "streams" / "intel_bottle-detection.mp4"
+    still = tmp_path / "still.mp4"
+    rng = np.random.default_rng(0)
+    refs = find_clips(data_root() / "weizmann", ("wave1",))
+    write_mp4(still, noisy_still(next(ref for ref in refs if ref.group == SUBJECT), rng), 15)
+    for path in (quiet, still):
+        done = subprocess.run(
+            [
+                *SWINSTREAM,
+                *("run", "--camera", f"quiet={path}", "--json", "--publish", "tcp://127.0.0.1:0"),
+                *("--replay", "tcp://127.0.0.1:0", "--journal", str(tmp_path / f"{path.stem}.sqlite3")),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+        assert done.stdout == ""
+
+
+def noisy_still(ref: ClipRef, rng: np.random.Generator) -> Iterator[U8]:
+    """60 s of one picture with a camera's noise, 15 fps."""
+    picture = rgb_pictures(load_footage(ref, max_height=10_000))[0].astype(np.float32)
+    for _ in range(900):
+        yield np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)

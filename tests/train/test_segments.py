@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.spec import ModelSpec
+from stream.sampler import ClipSampler, Take
+from train.data.segments import action, camera_offsets, film, footage_of, grade, random_view, still
+
+PLAIN = random_view(np.random.default_rng(1), strength=0.0)
+
+
+def moving_square(n: int = 24, size: int = 64) -> list[np.ndarray]:
+    frames = []
+    for i in range(n):
+        frame = np.full((size, size, 3), 60, np.uint8)
+        frame[24:40, 4 + 2 * i : 20 + 2 * i] = 220
+        frames.append(frame)
+    return frames
+
+
+@pytest.mark.parametrize("fps", [12.5, 15.0, 25.0, 30.0])
+def test_offsets_are_what_the_live_sampler_takes(fps: float) -> None:
+    rng = np.random.default_rng(3)
+    offset = camera_offsets(rng, 24, 12.0, fps)
+    pts_s = np.arange(24) / 12.0 + offset
+    assert np.abs(offset).max() <= 0.5 / fps + 1e-9
+    assert np.allclose(np.round(np.diff(pts_s) * fps), np.diff(pts_s) * fps, atol=1e-6)
+    sampler = ClipSampler(12.0, 12)
+    sampler.offer(0)  # tick 0 lies at the first frame
+    taken = [a for t in pts_s[1:] for a in sampler.offer(round((t - offset[0]) * 1e9)) if isinstance(a, Take)]
+    assert len(taken) >= 22  # the camera's own phase may cost a tick at either end
+
+
+def test_a_plain_view_keeps_the_picture_but_for_mirroring(spec: ModelSpec) -> None:
+    footage = footage_of(moving_square())
+    small = film(spec, footage, np.array([0, 5]), PLAIN)
+    luma = small[:, : spec.height].astype(int)
+    bright = [np.flatnonzero(row[spec.height // 2] > 150) for row in luma]
+    moved = bright[1].mean() - bright[0].mean()
+    expected = 5 * 2 * spec.width / 64
+    assert moved == pytest.approx(-expected if PLAIN.flip else expected, abs=0.6)
+
+
+def test_an_action_starts_over_at_the_clips_end(spec: ModelSpec) -> None:
+    segment = action(np.random.default_rng(0), spec, footage_of(moving_square(6)), 30, PLAIN, 1.0)
+    assert segment.pictures.shape == (30, spec.height * 3 // 2, spec.width)
+    distinct = {picture.tobytes() for picture in segment.pictures}
+    assert len(distinct) == 6
+
+
+def test_a_still_moves_nothing_but_its_noise(spec: ModelSpec) -> None:
+    small = film(spec, footage_of(moving_square()), np.array([0]), PLAIN)[0]
+    segment = still(np.random.default_rng(0), spec, small, 10, PLAIN)
+    assert np.ptp(segment.pictures.astype(int), axis=0).max() == 0
+
+
+def test_grades_stay_in_video_range(spec: ModelSpec) -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (4, spec.height * 3 // 2, spec.width)).astype(np.uint8)
+    for seed in range(20):
+        view = random_view(np.random.default_rng(seed))
+        out = grade(rng, pictures, view)
+        assert out.dtype == np.uint8
+        assert out[:, : spec.height].min() >= 16
+        assert out[:, : spec.height].max() <= 235
