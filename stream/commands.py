@@ -65,7 +65,7 @@ def _say(console: Console, error: Exception, code: int) -> int:
     return code
 
 
-class _Output(Console):
+class Output(Console):
     """Standard output. A reader that is gone is an exception like any other, so that things end in order."""
 
     def on_broken_pipe(self) -> None:
@@ -77,7 +77,7 @@ class EventLines:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._out = _Output(highlight=False, soft_wrap=True)
+        self._out = Output(highlight=False, soft_wrap=True)
 
     @property
     def is_terminal(self) -> bool:
@@ -95,10 +95,9 @@ class EventLines:
 
 def run(config_path: Path | None, cameras: Sequence[str], options: dict[str, str | None], as_json: bool) -> int:
     """`swinstream run`."""
-    stopper = Stopper()
     err = Console(stderr=True)
     set_up_logging(as_json=as_json)
-    with guarded(err) as code:
+    with Stopper() as stopper, guarded(err) as code:
         if config_path is not None and cameras:
             raise ConfigError(
                 f"give the configuration file {config_path} or --camera, not both: list cameras in the file"
@@ -138,10 +137,9 @@ def subscribe(
     as_json: bool,
 ) -> int:
     """`swinstream subscribe`."""
-    stopper = Stopper()
     err = Console(stderr=True)
     set_up_logging(as_json=as_json)
-    with guarded(err) as code:
+    with Stopper() as stopper, guarded(err) as code:
         curve = client_curve(key, server) if key or server else None
         events = client.events(
             address,

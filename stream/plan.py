@@ -40,7 +40,8 @@ def make_plan(config: Config) -> Plan:
         raise ConfigError(f"events.labels: no model in use knows {', '.join(unknown)}; they know {', '.join(known)}")
     threads = config.engine.threads or max(1, (os.cpu_count() or 2) // 2)
     engines: dict[str, Callable[[], Engine]] = {
-        name: partial(choose_engine, bundle, config.engine.kind, config.engine.precision, threads=threads) for name, bundle in bundles.items()
+        name: partial(choose_engine, bundle, config.engine.kind, config.engine.precision, threads=threads)
+        for name, bundle in bundles.items()
     }
     demos = {camera.name: _demo(camera) for camera in config.cameras if camera.address.scheme == "demo"}
     return Plan(tuple(_camera(config, camera, bundles) for camera in config.cameras), engines, demos)

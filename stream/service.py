@@ -33,6 +33,7 @@ from stream.messages import (
 from stream.publish import Publisher
 from stream.recognition import Recognition, Recognized, Result
 from stream.report import Clock, Reporter
+from stream.stopper import held_back
 from stream.wire import EventMessage, Latency, ModelRef
 
 MAX_WAIT_S = 0.25  # capture wants to be heard once a second, and people their screen and their Ctrl-C sooner
@@ -127,7 +128,8 @@ class Service:
         True if every camera did its work, False if one failed for good. Raises JournalError when events cannot be
         written, RecognitionError when the engine broke; events that are open are ended all the same.
         """
-        self._capture.start([camera.plan.task for camera in self.cameras.values()])
+        with held_back():
+            self._capture.start([camera.plan.task for camera in self.cameras.values()])
         for name, camera in self.cameras.items():
             for zone in camera.zones.values():
                 stream = StreamKey(name, zone.plan.name)
@@ -151,7 +153,9 @@ class Service:
         for socket in self._publisher.sockets():
             poller.register(socket, zmq.POLLIN)
         poller.poll(round(wait_s * 1000) + 1)
-        for message in self._capture.receive():
+        with held_back():  # a worker that died may be replaced now
+            messages = self._capture.receive()
+        for message in messages:
             self._hear(message)
         for result in self._recognition.collect():
             self._settle(result)

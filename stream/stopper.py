@@ -5,26 +5,38 @@ A flag, not an exception: an exception may come between any two lines, also in t
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
+from typing import Self
 
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last: the terminal was closed; Windows has none
+SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")  # the last: the terminal was closed; Windows has none
+    if hasattr(signal, name)
+]
 
 
 class Stopper:
-    """From its making on, for the rest of the process's life, these signals only set `event`.
+    """While its block runs these signals only set `event`; from the block's end on they are ignored.
 
-    A second one changes nothing: everything that ends here ends by itself, in seconds. Make it in the main thread.
+    More than one changes nothing: all that ends here ends by itself, in seconds. For the main thread, and once: it
+    is for a program that has nothing to do after the block but to exit.
     """
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self._requested = False
-        for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
-            if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # under nohup a closed terminal is not to matter
-            signal.signal(number, self._handle)
+
+    def __enter__(self) -> Self:
+        self._install(self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Python's own end takes a moment, and lets go of handlers first.
+        self._install(signal.SIG_IGN)
 
     def request(self) -> None:
         """As a signal does. From any thread."""
@@ -33,9 +45,27 @@ class Stopper:
             self._requested = True
             self.event.set()
 
-    @property
-    def requested(self) -> bool:
-        return self._requested
-
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.request()
+
+    def _install(self, handler: signal._HANDLER) -> None:
+        for number in SIGNALS:
+            # Under nohup a closed terminal is not to matter; a Ctrl-C always does.
+            if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Processes started in this block never get these signals, however early they come.
+
+    A terminal sends Ctrl-C to all of the program's processes, but it is the core's to end them, in order.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -6,7 +6,6 @@ The subject was left out of the default model's training (see its card).
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -57,13 +56,13 @@ def free_address() -> str:
 
 @contextmanager
 def running(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose standard output goes to a file; interrupted at the end, and gone for sure."""
+    """A process whose standard output goes to a file; ended by SIGTERM, and gone for sure."""
     with open(log, "wb") as out, subprocess.Popen(command, stdout=out) as process:
         try:
             yield process
         finally:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
             try:
                 process.wait(15)
             finally:
@@ -118,10 +117,10 @@ def test_ten_actions_of_a_subject_never_trained_on(tmp_path: Path) -> None:
         while time.time_ns() < before + round((truth[-1].end_ns or 0) + 8e9):
             assert service.poll() is None
             time.sleep(0.2)
-        service.send_signal(signal.SIGINT)
+        service.terminate()
         assert service.wait(15) == 0
         time.sleep(0.5)
-        plain.send_signal(signal.SIGINT)
+        plain.terminate()
     events = events_in(logs["run"])
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
     assert events_in(logs["client"]) == events

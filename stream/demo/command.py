@@ -106,7 +106,6 @@ class Audience:
 
 def demo(seed: int, seconds: float | None, options: dict[str, str | None], as_json: bool) -> int:
     """Returns the exit code: 0, or 1 if something failed. Right and wrong events change nothing about it."""
-    stopper = Stopper()
     err = Console(stderr=True)
     set_up_logging(as_json=as_json)
     lines = EventLines(as_json=as_json)
@@ -119,7 +118,7 @@ def demo(seed: int, seconds: float | None, options: dict[str, str | None], as_js
     def display(audience: Audience) -> Display | None:
         return Screen(err, lambda service, header: picture(service, header, audience)) if live else None
 
-    with guarded(err) as code:
+    with Stopper() as stopper, guarded(err) as code:
         if notice := on_free_ports(options):
             err.print(notice, highlight=False, soft_wrap=True)
         announce = None if as_json else err

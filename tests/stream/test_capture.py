@@ -411,10 +411,11 @@ def test_stopping_a_suspended_worker(server: RtspServer) -> None:
 # ---- a core that dies
 
 CORE = """
-import select, sys
+import select, signal, sys
 from stream.capture import CapturePool
 from stream.messages import WindowReady
 from tests.capture_watch import camera
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with Ctrl-C ignored
 pool = CapturePool(2)
 pool.start([camera(uri, f"cam-{n}") for n, uri in enumerate(sys.argv[2:])])
 def capture():

@@ -70,7 +70,9 @@ def test_an_end_says_why() -> None:
 
 
 def test_reasons_phases_states_and_errors_are_those_of_the_design() -> None:
-    reasons = "score | gap | camera_lost | worker_lost | eof | max_duration | removed | reconfigured | shutdown | crashed"
+    reasons = (
+        "score | gap | camera_lost | worker_lost | eof | max_duration | removed | reconfigured | shutdown | crashed"
+    )
     assert " | ".join(EndReason) == reasons
     assert [str(p) for p in Phase] == ["start", "update", "end"]
     assert get_args(CameraState) == ("connecting", "live", "degraded", "lost", "reconnecting", "failed")
