@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from stream.delivery import DeliveryWatch
+from stream.delivery import DeliveryWatch, FreezeWatch
 from stream.failure import EndOfStream, ErrorClass, SourceError
 from stream.frame import Frame
 from stream.messages import (
@@ -163,6 +163,7 @@ class Camera:
 
     def _pump(self, source: Source) -> None:
         connected = False
+        freeze = FreezeWatch(self.task.timeout_s)
         while True:
             frame = source.read(READ_S)
             if self._stopping.is_set():
@@ -170,7 +171,16 @@ class Camera:
             if frame is not None:
                 self._connects += not connected
                 connected = True
+                before = self._advanced()
                 self._take(frame)
+                if freeze.frame(self._advanced() > before, frame.arrival_ns) and self.task.uri.live:
+                    raise SourceError(
+                        ErrorClass.TIMEOUT,
+                        f"{self.task.uri}: its clock has stood still for {self.task.timeout_s:g} s, frame after frame",
+                    )
+
+    def _advanced(self) -> int:
+        return sum(tap.counts.advanced for tap in self._taps)
 
     def _take(self, frame: Frame) -> None:
         self._decoded += 1

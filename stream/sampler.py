@@ -95,6 +95,11 @@ class SampleCounts:
     gaps: Counter[GapReason] = field(default_factory=Counter)
     dropped: Counter[DropReason] = field(default_factory=Counter)
 
+    @property
+    def advanced(self) -> int:
+        """Frames with which time went on, whatever became of them: all but the late and the duplicates."""
+        return self.offered - self.dropped[DropReason.LATE] - self.dropped[DropReason.DUPLICATE]
+
 
 def phase_of(camera: str) -> float:
     """Where in a window's length this camera's windows begin, 0 <= phase < 1, the same in every process."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -29,7 +30,7 @@ def camera_table(cameras: Mapping[str, CameraState], header: str, max_rows: int 
 
     Where there are more than max_rows, cameras that are not well come first and the last row counts the rest.
     """
-    table = Table(title=header, title_justify="left", expand=True, pad_edge=False)
+    table = Table(title=header, title_justify="left", expand=True, pad_edge=False, box=SIMPLE_HEAD)
     for name in ("camera", "zone", "state"):
         table.add_column(name, no_wrap=True)
     for name in ("fps", "decoded", "sampled", "dropped", "skipped", "latency"):

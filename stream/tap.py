@@ -53,6 +53,7 @@ class Tap:
         self._picture_ticks = frozenset(task.picture_ticks)
         self._scaler: ZoneScaler | None = None
         self._held: Frame | None = None
+        self._taken: Frame | None = None  # by the epoch's newest tick, for a repeated one
         self._last: TickTimes | None = None  # of the epoch's newest tick
         self._started = False  # the epoch has had a frame
         self._window_at = ring.position
@@ -91,16 +92,12 @@ class Tap:
     def _perform(self, actions: list[Action], frame: Frame | None = None) -> None:
         for action in actions:
             match action:
-                case Take(tick=tick, held=True):
-                    assert self._held is not None
-                    self._write(tick, self._held)
+                case Take(tick=tick, held=held):
+                    self._taken = self._held if held else frame
                     self._held = None
-                case Take(tick=tick):
-                    assert frame is not None
-                    self._write(tick, frame)
-                    self._held = None
+                    self._write(tick, repeated=False)
                 case Repeat(tick=tick):
-                    self._write(tick, None)
+                    self._write(tick, repeated=True)
                 case Hold():
                     self._held = frame
                 case Gap():
@@ -108,7 +105,7 @@ class Tap:
 
     def _end(self, reason: EpochEnd) -> None:
         """Close the epoch, if it has begun. Ticks of a window that was not completed are forgotten."""
-        self._held = None
+        self._held = self._taken = None
         self._window_at = self._ring.position
         if self._started:
             pts_ns = None if self._last is None else self._last.pts_ns
@@ -117,21 +114,18 @@ class Tap:
         self._started = False
         self._last = None
 
-    def _write(self, tick: int, frame: Frame | None) -> None:
-        """One tick into the ring: a frame's zone, or the picture before once more."""
+    def _write(self, tick: int, repeated: bool) -> None:
+        """One tick into the ring: the taken frame's zone.
+
+        Also a repeated tick is scaled, not copied from the one before, which may have had no chroma.
+        """
         self._wait_for_room()
-        if frame is None:
-            assert self._last is not None
-            self._ring.repeat()
-            origin = self._last
-            pts_ns, arrival_ns = origin.pts_ns, origin.arrival_ns
-            offset_ns, clock = origin.utc_offset_ns, origin.clock
-        else:
-            assert self._scaler is not None
-            self._scaler.scale(frame, self._ring.picture(), chroma=tick % self._task.ticks in self._picture_ticks)
-            pts_ns, arrival_ns = frame.pts_ns, frame.arrival_ns
-            offset_ns, clock = frame.utc_ns - frame.pts_ns, frame.clock
-        self._last = TickTimes(self.epoch, tick, pts_ns, arrival_ns, offset_ns, clock, repeated=frame is None)
+        frame = self._taken
+        assert frame is not None
+        assert self._scaler is not None
+        self._scaler.scale(frame, self._ring.picture(), chroma=tick % self._task.ticks in self._picture_ticks)
+        offset_ns = frame.utc_ns - frame.pts_ns
+        self._last = TickTimes(self.epoch, tick, frame.pts_ns, frame.arrival_ns, offset_ns, frame.clock, repeated)
         position = self._ring.commit(self._last)
         index, nth = divmod(tick, self._task.ticks)
         if nth == self._task.ticks - 1:

@@ -127,7 +127,8 @@ class Worker:
                 if self._channel.wait(beat_s - time.monotonic()) and not self._obey():
                     break
                 if time.monotonic() >= beat_s:
-                    beat_s += 1.0
+                    # In step with the clock, but no volley after a delay.
+                    beat_s = max(beat_s + 1.0, time.monotonic())
                     self._report()
         finally:
             faulthandler.dump_traceback_later(STUCK_S, exit=True)

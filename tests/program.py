@@ -114,18 +114,20 @@ class Program:
         self._running: list[Running] = []
 
     def start(self, *args: str | Path, env: dict[str, str] | None = None, out_lines: int | None = None) -> Running:
-        """In an empty home, so that nobody's journal is touched."""
-        home = {"HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
-        plain = {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
-        command = [sys.executable, "-m", "swinstream", *map(str, args)]
-        root = str(Path(__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": root, **home, **plain, MARK: self._mark, **(env or {})}
-        running = Running(command, environment, self.folder, out_lines)
+        running = Running(command_of(*args), self.environment(env), self.folder, out_lines)
         self._running.append(running)
         return running
 
     def run(self, *args: str | Path, env: dict[str, str] | None = None, timeout_s: float = PATIENCE_S) -> Ended:
         return self.start(*args, env=env).wait(timeout_s)
+
+    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
+        """With an empty home, so that nobody's journal is touched."""
+        home = {"HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
+        plain = {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb", "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, **home, **plain, MARK: self._mark, **(more or {})}
+        environment.pop("PYTHONUNBUFFERED", None)  # users have buffers
+        return environment
 
     def left_behind(self) -> list[psutil.Process]:
         """Processes with our mark that still live."""
@@ -146,6 +148,10 @@ class Program:
         for process in left:
             process.kill()
         assert not left, f"left behind: {left}"
+
+
+def command_of(*args: str | Path) -> list[str]:
+    return [sys.executable, "-m", "swinstream", *map(str, args)]
 
 
 def free_sockets() -> list[str]:

@@ -4,7 +4,8 @@
     rtsp_server.py camera [OPTIONS]    gst-rtsp-server: a live test picture, with sender reports, UDP, accounts, TLS
 
 Prints its port, then serves until its standard input closes, so it never outlives its test. `camera` takes
-commands there, a line each: "freeze", "thaw", "size 320x240", "fps 5".
+commands there, a line each: "freeze", "thaw", "repeat" (every picture has the last one's time from now on),
+"size 320x240", "fps 5".
 """
 
 from __future__ import annotations
@@ -135,8 +136,21 @@ def _serve_camera(options: argparse.Namespace) -> None:
     server.get_mount_points().add_factory("/camera", factory)
     server.attach(None)
 
+    def repeat() -> None:
+        times: list[int] = []
+
+        def stamp(_pad: Any, info: Any) -> Any:
+            times.append(info.get_buffer().pts)
+            info.get_buffer().pts = times[0]
+            return Gst.PadProbeReturn.OK
+
+        elements["bin"].get_by_name("pay0").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, stamp)
+
     def obey(command: str) -> None:
         name, _, value = command.partition(" ")
+        if name == "repeat":
+            repeat()
+            return
         if name in {"freeze", "thaw"}:
             elements["bin"].get_by_name("valve").set_property("drop", name == "freeze")
             return

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from engine.bundle import Bundle
-from tests.program import Program, free_sockets, unended
+from tests.program import Program, command_of, free_sockets, unended
 from tests.rtsp_server import RtspServer
 
 COMMANDS = ["run", "subscribe", "demo", "info", "keys", "train", "evaluate"]
@@ -88,6 +92,38 @@ def test_a_file_as_lines_for_people(program: Program, motion_bundle: Bundle, wal
     logged = [line.split()[1:3] for line in ended.err.splitlines()]
     assert ["info", "stream.serve"] in logged
     assert (program.folder / "state/swinstream/events.sqlite3").exists()
+
+
+def test_a_live_table_in_a_terminal(program: Program, motion_bundle: Bundle) -> None:
+    """Rows for cameras, events below, logs above; Ctrl-C ends it."""
+    ours, theirs = pty.openpty()
+    command = ["run", "--camera", "stage=demo://", "--camera", "gone=rtsp://u:s3cr3t@127.0.0.1:1/x"]
+    process = subprocess.Popen(
+        command_of(*command, "--model", motion_bundle.path, *free_sockets()),
+        env=program.environment({"TERM": "xterm", "COLUMNS": "150", "LINES": "40"}),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown, interrupted, deadline_s = "", False, time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        try:
+            shown += os.read(ours, 65536).decode(errors="replace")
+        except OSError:  # the other end is closed
+            break
+        if not interrupted and "move 1.00" in shown and "lost refused" in shown:
+            process.send_signal(signal.SIGINT)
+            interrupted = True
+    os.close(ours)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert process.wait(30) == 0, shown
+    for words in ("Ctrl-C ends", "sees now", "live", "stage/full move started", "stage/full move ended"):
+        assert words in shown
+    assert "camera lost camera=gone error=refused" in shown
+    assert "Traceback" not in shown
+    assert "s3cr3t" not in shown
 
 
 def test_a_reader_that_goes_away(program: Program, motion_bundle: Bundle, tmp_path: Path) -> None:

@@ -111,24 +111,23 @@ cameras:
     addresses = dict(word.split("=", 1) for word in words[1:])
     waiting = dict(troubles)
     statuses: list[StatusMessage] = []
-    messages = client.messages(addresses["events"], replay=addresses["replay"], since="first")
     deadline_s = time.monotonic() + 45
-    for message in messages:  # there is a heartbeat every second
-        assert time.monotonic() < deadline_s, (waiting, statuses)
-        if not isinstance(message, StatusMessage):
-            continue
-        statuses.append(message)
-        trouble = waiting.get(message.camera)
-        if trouble and (message.state, message.error) == (trouble.state, trouble.error or message.error):
-            assert message.error, message
-            assert message.message
-            assert "\n" not in message.message
-            if message.state == "lost":
-                assert message.next_try
-            del waiting[message.camera]
-        if not waiting:
-            break
-    messages.close()  # type: ignore[attr-defined]
+    with client.Subscription(addresses["events"], replay=addresses["replay"], since="first") as subscription:
+        for message in subscription.messages():  # there is a heartbeat every second
+            assert time.monotonic() < deadline_s, (waiting, statuses)
+            if not isinstance(message, StatusMessage):
+                continue
+            statuses.append(message)
+            trouble = waiting.get(message.camera)
+            if trouble and (message.state, message.error) == (trouble.state, trouble.error or message.error):
+                assert message.error, message
+                assert message.message
+                assert "\n" not in message.message
+                if message.state == "lost":
+                    assert message.next_try
+                del waiting[message.camera]
+            if not waiting:
+                break
     assert not waiting, statuses
     running.until('"reason":"eof"')  # the camera that works has come to its end
     running.signal(signal.SIGTERM)

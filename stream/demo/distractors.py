@@ -1,9 +1,14 @@
-"""Things that stir in a scene and are no action: plants in the wind, curtains, shadows, a rolling ball, a screen."""
+"""Things that stir in a scene and are no action: plants in the wind, curtains, shadows, a rolling ball, a screen.
+
+Where nobody is in the picture, also a hand that reaches in and takes something away: a moving limb is not yet a
+person who acts.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,3 +103,38 @@ def _screen(rng: np.random.Generator, width: int, height: int) -> Distractor:
         cv2.rectangle(canvas, *ends, colours[int(t_s * rate) % len(colours)], -1)
 
     return draw
+
+
+def make_reach(rng: np.random.Generator, width: int, height: int) -> Distractor:
+    """An arm that comes in over the border, again and again, and takes a standing thing with it or puts it back."""
+    angle = rng.uniform(0, 2 * math.pi)
+    target = np.array([rng.uniform(0.1, 0.9) * width, rng.uniform(0.25, 0.85) * height])
+    outside = target + np.array([math.cos(angle), math.sin(angle)]) * 1.3 * max(width, height)
+    thickness = rng.uniform(0.05, 0.16) * height
+    sleeve, skin, thing = _colour(rng), _colour(rng), _colour(rng)
+    thing_wide, thing_high = rng.uniform(0.04, 0.14) * height, rng.uniform(0.1, 0.5) * height
+    period, phase, reach_s = rng.uniform(2.5, 6.0), rng.uniform(0, 6), rng.uniform(0.4, 1.2)
+    stay_s, carries = rng.uniform(0.0, 1.2), bool(rng.random() < 0.7)
+
+    def draw(canvas: Canvas, t_s: float) -> None:
+        cycle, t = divmod(t_s + phase, period)
+        into, out = t / reach_s, (t - reach_s - stay_s) / reach_s
+        share = min(1.0, into) if out <= 0 else max(0.0, 1 - out)  # 0: out of the picture, 1: at the target
+        hand = outside + (target - outside) * (0.5 - 0.5 * math.cos(math.pi * share))
+        if carries:
+            takes = cycle % 2 == 0  # and puts it back the next time
+            held = takes == (out > 0)
+            top_left = (hand if held else target) - np.array([thing_wide / 2, 0])
+            corner = top_left + np.array([thing_wide, thing_high])
+            cv2.rectangle(canvas, _fixed(top_left), _fixed(corner), thing, -1, cv2.LINE_AA, 4)
+        if share > 0:
+            wrist = hand + (outside - hand) * 0.08
+            cv2.line(canvas, _fixed(wrist), _fixed(outside), sleeve, max(1, round(thickness)), cv2.LINE_AA, 4)
+            cv2.circle(canvas, _fixed(hand), round(thickness * 0.6 * 16), skin, -1, cv2.LINE_AA, 4)
+
+    return draw
+
+
+def _fixed(point: np.ndarray[Any, Any]) -> tuple[int, int]:
+    """In sixteenths of a pixel, as OpenCV draws with shift 4."""
+    return round(float(point[0]) * 16), round(float(point[1]) * 16)

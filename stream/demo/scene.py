@@ -15,7 +15,7 @@ import numpy as np
 from engine.spec import NONE_LABEL
 from stream.demo.actor import Actor, Border
 from stream.demo.background import Background, paint_background
-from stream.demo.distractors import Distractor, make_distractor
+from stream.demo.distractors import Distractor, make_distractor, make_reach
 from stream.demo.figure import Body, Canvas
 from stream.demo.motions import ACTIONS, IDLE
 
@@ -87,6 +87,8 @@ class Scene:
         self.lens = lens or Lens.random(rng, height, restless=nobody)
         count = distractors if distractors is not None else _how_many(rng, nobody)
         self.distractors: list[Distractor] = [make_distractor(rng, width, height) for _ in range(count)]
+        if nobody and distractors is None and rng.random() < 0.5:
+            self.distractors.append(make_reach(rng, width, height))
         m = self.background.margin
         self._offsets = rng.integers(0, 64, (_TABLE, 2))
         self._flicker = rng.normal(0, 1, _TABLE)

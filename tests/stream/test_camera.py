@@ -120,6 +120,33 @@ def test_waiting_for_the_next_try_is_cut_short_by_a_stop() -> None:
     assert "wrong" not in repr(told.messages)
 
 
+def test_a_camera_that_repeats_one_time_for_ever_is_lost() -> None:
+    """A hung encoder: frames come, but none is news."""
+    told = Told()
+    with (
+        RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
+        running(camera(server.url(), timeout_s=2), told),
+    ):
+        told.wait_for(lambda message: isinstance(message, WindowReady))
+        server.say("repeat")
+        told.wait_for(lambda message: isinstance(message, CameraStatus) and message.state == "reconnecting")
+    lost = next(status for status in told.of(CameraStatus) if status.state == "lost")
+    assert lost.error == ErrorClass.TIMEOUT
+    assert "stood still for 2 s" in lost.text
+    assert "camera_lost" in [ended.reason for ended in told.of(EpochEnded)]
+
+
+def test_a_still_picture_is_no_fault() -> None:
+    """An empty room at night: every picture is the same, but time goes on."""
+    told = Told()
+    with (
+        RtspServer("camera", "--fps", "20", "--size", "160x120", "--pattern", "black") as server,
+        running(camera(server.url(), timeout_s=1), told),
+    ):
+        told.wait_for(lambda _: len(told.of(WindowReady)) >= 6)
+    assert [status.state for status in told.of(CameraStatus)] == ["connecting", "live"]
+
+
 def test_reconnecting_leaks_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     """A camera that is away for a month is tried 100,000 times."""
     monkeypatch.setattr(reconnect, "USUAL_PACE", reconnect.Pace(0.01, 0.02))

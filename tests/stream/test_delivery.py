@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.delivery import DeliveryWatch
+from stream.delivery import DeliveryWatch, FreezeWatch
 from stream.frame import NS_PER_S
 
 
@@ -45,3 +45,26 @@ def test_a_jump_of_the_clock_starts_the_measurement_anew() -> None:
     assert not watch(camera, 15, 6, start_ns=1000 * NS_PER_S)[-1]
     assert not watch(camera, 15, 6)[-1], "backwards"
     assert not any(camera.frame(6 * NS_PER_S) for _ in range(100)), "duplicates count for nothing"
+
+
+def frozen_at_s(new: list[bool], fps: int) -> float | None:
+    """When a watch with a timeout of 2 s first says so."""
+    freeze = FreezeWatch(timeout_s=2)
+    verdicts = [freeze.frame(new_time, 5000 * NS_PER_S + n * NS_PER_S // fps) for n, new_time in enumerate(new)]
+    return verdicts.index(True) / fps if True in verdicts else None
+
+
+def test_a_camera_whose_time_stands_still_is_frozen() -> None:
+    assert frozen_at_s([False] * 60, fps=20) == 2
+    assert frozen_at_s([True] * 60 + [False] * 100, fps=20) == pytest.approx(6, abs=0.2), "within two timeouts"
+
+
+def test_a_new_time_now_and_then_does_not_hide_it() -> None:
+    """What a jitter buffer makes of an RTP timestamp that does not change: two new times a second."""
+    assert frozen_at_s([n % 10 == 0 for n in range(60)], fps=20) == 2
+
+
+def test_a_slow_or_stammering_camera_is_not_frozen() -> None:
+    assert frozen_at_s([True] * 30, fps=1) is None
+    assert frozen_at_s([n % 3 != 0 for n in range(600)], fps=20) is None
+    assert frozen_at_s(([False] * 20 + [True] * 20) * 10, fps=20) is None

@@ -5,15 +5,22 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.spec import ModelSpec
+from stream.failure import EndOfStream
 from stream.frame import NS_PER_S, ClockSource, Frame, StreamKey
 from stream.messages import EpochEnded, WindowReady, ZoneTask
+from stream.reader import read_windows
 from stream.ring import RingReader, RingShape, RingWriter, SharedBlock
+from stream.source import Source
 from stream.tap import Stopped, Tap
 from stream.zone import Zone, ZoneError
+from tests.video import flat, write_video
 
 STREAM = StreamKey("cam", "full")
 TASK = ZoneTask("full", ticks=4, rate_hz=10.0, height=16, width=16, picture_ticks=(0, 2))
@@ -110,6 +117,49 @@ def test_missing_ticks_repeat_picture_and_pts() -> None:
     assert read is not None
     assert read.repeated.tolist() == [False, False, True, False]
     assert read.pts_ns[2] == read.pts_ns[1]
+
+
+def test_a_repeated_tick_has_colours_if_the_network_looks_at_it() -> None:
+    """The tick before, whose frame it repeats, was scaled without."""
+    bench = Bench()
+    bench.feed([0, 1, 3])
+    read = bench.reader.read(0, 4)
+    assert read is not None
+    assert [bool((picture[16:] == 60).any()) for picture in read.pictures] == [True, False, True, False]
+
+
+def test_a_camera_and_a_file_with_missing_frames_give_the_same_windows(tmp_path: Path) -> None:
+    """Training reads files with stream.reader; it must see what the network will see of a camera."""
+    missing = {4, 5, 9, 10, 16, 21, 22, 27, 28, 31, 40, 41}
+    times = [n * NS_PER_S // 15 for n in range(60) if n not in missing]
+    pictures = (flat(64, 48, 60 + 3 * n, 90, 160 + n) for n in range(len(times)))
+    path = write_video(tmp_path / "missing.mkv", pictures, 64, 48, 15, "raw", times)
+    spec = ModelSpec(
+        name="m",
+        version="0",
+        labels=("walk", "none"),
+        modality="rgb+flow",
+        ticks=4,
+        rate_hz=10,
+        height=16,
+        width=16,
+    )
+    bench = Bench(dataclasses.replace(TASK, picture_ticks=tuple(spec.picture_ticks)), windows=20)
+    with Source(str(path)) as source, suppress(EndOfStream):
+        while True:
+            decoded = source.read(5)
+            assert decoded is not None
+            bench.tap.frame(decoded)
+    bench.tap.finish()
+    offline = list(read_windows(path, spec))
+    told = [ready for ready in bench.told if isinstance(ready, WindowReady)]
+    assert bench.tap.counts.repeated > 3
+    assert len(told) == len(offline) >= 9
+    for ready, window in zip(told, offline, strict=True):
+        read = bench.reader.read(ready.position, spec.ticks)
+        assert read is not None
+        assert read.pictures.tobytes() == window.pictures.tobytes()
+        assert (read.pts_ns == window.pts_ns).all()
 
 
 def test_a_gap_ends_the_epoch_and_forgets_the_unfinished_window() -> None:

@@ -1,0 +1,73 @@
+"""The parts of benchmarks/ that can be wrong without anyone noticing: how numbers are made of what was seen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.one_camera import Heard, percentiles, report, verdicts
+from benchmarks.processes import MIB, ProcessTree, role
+
+BUSY = """
+import subprocess, sys, time
+worker = "import sys; 'stream.' 'worker'; sys.stdin.read()".replace("' '", "")
+child = subprocess.Popen([sys.executable, "-c", worker], stdin=subprocess.PIPE)
+while time.process_time() < 0.5: pass
+print("busy", flush=True)
+sys.stdin.read()
+child.communicate()
+"""
+
+
+def test_tree_counts_children_by_role() -> None:
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        tree = ProcessTree(process.pid)
+        rss = tree.sample()
+        cpu_s = tree.cpu_s()
+        process.stdin.close()
+    assert set(cpu_s) == {"core", "capture worker"}
+    assert cpu_s["core"] >= 0.45
+    assert cpu_s["capture worker"] < 0.45
+    assert rss > 8 * MIB
+
+
+def test_a_process_that_ended_keeps_its_share() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
+        tree = ProcessTree(process.pid)
+        assert tree.sample() > 0
+        before = tree.cpu_s()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+    assert tree.cpu_s() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [(["python", "-m", "swinstream"], "core"), (["python", "-c", "from stream.worker import main"], "capture worker")],
+)
+def test_roles(command: list[str], expected: str) -> None:
+    assert role(command) == expected
+
+
+def test_percentiles() -> None:
+    assert percentiles([]) is None
+    assert percentiles([float(n) for n in range(101)]) == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "n": 101}
+
+
+def test_report_and_verdicts() -> None:
+    """Memory grows from 100 to 110 MiB: ten percent from half to half, and too much."""
+    heard = Heard(fps=[15.0, 14.0])
+    heard.latency_ms["total"] = [10.0, 30.0]
+    found = report(heard, {"core": 20.0, "capture worker": 30.5}, [100 * MIB] * 10 + [110 * MIB] * 10, 20.0, 3)
+    assert found["core_ms_per_camera_s"] == 50.5
+    assert found["rss_growth_percent"] == 10.0
+    assert found["rss_slope_mib_per_min"] > 0
+    assert (found["fps_min"], found["dropped"]) == (14.0, 3)
+    assert verdicts(found) == {"core_ms_per_camera_s": True, "latency_p95_ms": True, "rss_growth_percent": False}
+    assert "latency_p95_ms" not in verdicts(report(Heard(), {"core": 90.0}, [MIB] * 4, 4.0, 0))
