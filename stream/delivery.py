@@ -53,8 +53,7 @@ class DeliveryWatch:
 class FreezeWatch:
     """Looks every `timeout_s` whether a connection's time goes on. Pure: the caller says what time it is.
 
-    Not one repeated time in a row is asked for: to RTP timestamps that stand still GStreamer's jitter buffer gives
-    the time of arrival twice a second, and repeats it until then.
+    Not every frame has to repeat a time: one that is new now and then does not make a camera of use.
     """
 
     def __init__(self, timeout_s: float) -> None:

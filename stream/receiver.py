@@ -27,6 +27,10 @@ assert GstApp  # importing it gives the sink its try_pull_sample
 _LIVE_QUEUE = 4
 _FILE_QUEUE = 2
 
+# A packet that is later than the jitter buffer's latency resets its clock, and a burst after a stall gets one PTS
+# for all its pictures. Over TCP packets are in order and go straight through, so a long one delays nothing.
+_TCP_LATENCY_MS = 2000
+
 # How much of a file is enough to know its format.
 _TYPE_BYTES = 1 << 16
 
@@ -37,8 +41,9 @@ _TRANSPORTS = {"tcp": "tcp", "udp": "udp", "auto": "udp+tcp"}
 class SourceOptions:
     """How to receive.
 
-    transport: of RTP; "auto" tries UDP and falls back to TCP. latency_ms: what the jitter buffer may wait
-    for packets that are late or out of order. timeout_s: after waiting in vain for so long, a source fails.
+    transport: of RTP; "auto" tries UDP and falls back to TCP. latency_ms: how long to wait
+    for UDP packets that are late or out of order; over TCP they cannot be out of order, nothing waits, and stalls of
+    up to 2 s are evened out whatever it says. timeout_s: after waiting in vain for so long, a source fails.
     max_size: (width, height) that is enough for all zones; a GPU shrinks to it before downloading.
     tls_verify: check the certificate of rtsps; tls_ca: a PEM file of authorities to trust instead of the
     system's. zero_copy: False copies every picture (where views cannot be had, this happens by itself).
@@ -104,8 +109,11 @@ class Receiver:
             head.set_property("user-id", self._uri.user)
             head.set_property("user-pw", self._uri.password)
         Gst.util_set_object_arg(head, "protocols", _TRANSPORTS[options.transport])
-        head.set_property("latency", options.latency_ms)
-        head.set_property("drop-on-latency", True)  # late packets are lost rather than delaying all that follow
+        over_tcp = options.transport == "tcp"
+        head.set_property("latency", max(options.latency_ms, _TCP_LATENCY_MS) if over_tcp else options.latency_ms)
+        # Late packets are lost rather than delaying all that follow. TCP loses none, and after a loss of our own the
+        # depayloader would wait for the next key frame: 10 to 20 s with an encoder's usual settings.
+        head.set_property("drop-on-latency", not over_tcp)
         head.set_property("do-retransmission", False)  # cameras do not answer these requests
         # Slave: PTS follow this machine's clock, jitter smoothed away, so they do not drift over weeks.
         Gst.util_set_object_arg(head, "buffer-mode", "slave")

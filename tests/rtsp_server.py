@@ -4,7 +4,7 @@
     rtsp_server.py camera [OPTIONS]    gst-rtsp-server: a live test picture, with sender reports, UDP, accounts, TLS
 
 Prints its port, then serves until its standard input closes, so it never outlives its test. `camera` takes
-commands there, a line each: "freeze", "thaw", "repeat" (every picture has the last one's time from now on),
+commands there, a line each: "freeze", "thaw", "repeat" (all pictures have one RTP timestamp from now on),
 "size 320x240", "fps 5".
 """
 

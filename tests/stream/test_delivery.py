@@ -60,7 +60,6 @@ def test_a_camera_whose_time_stands_still_is_frozen() -> None:
 
 
 def test_a_new_time_now_and_then_does_not_hide_it() -> None:
-    """What a jitter buffer makes of an RTP timestamp that does not change: two new times a second."""
     assert frozen_at_s([n % 10 == 0 for n in range(60)], fps=20) == 2
 
 
