@@ -40,6 +40,7 @@ H265 = Codec(
 MJPEG = Codec("MJPEG", "rtpjpegdepay", "jpegparse", ("nvjpegdec",), ("jpegdec", "avdec_mjpeg max-threads=1"))
 
 RTP_CODECS = {"H264": H264, "H265": H265, "JPEG": MJPEG}
+RTP_REORDERED = frozenset({"H264", "H265"})  # may have B-frames: decoded in another order than they are shown
 MEDIA_CODECS = {"video/x-h264": H264, "video/x-h265": H265, "image/jpeg": MJPEG}
 
 # On the GPU: shrink (a range never enlarges), convert, and only then copy to main memory.
@@ -48,6 +49,7 @@ _CUDA_RAW = "video/x-raw(memory:CUDAMemory)"
 
 # The ends of a chain. Named, because GStreamer cannot find the loose ends of a bin with a decodebin in it.
 FIRST, LAST = "first", "last"
+PARSER = "parser"  # what gives the decoder its pictures, one a buffer, where there is a row for the format above
 _ENTRY = f"identity name={FIRST} silent=true"
 _CONVERT = f"videoconvert name={LAST} n-threads=1"  # passes I420 through untouched
 
@@ -61,16 +63,17 @@ def decoder(codec: Codec, available: Available, max_size: tuple[int, int] | None
     max_size: (width, height) that is enough for every zone; only a GPU shrinks to it, because on the CPU
     the zones are scaled straight from the decoder's picture.
     """
+    parser = f"{codec.parse} name={PARSER}"
     if all(map(available, _CUDA_ELEMENTS)):
         for element in filter(available, codec.nvidia):
             shrink = ""
             if max_size is not None:
                 width, height = max_size
                 shrink = f"cudascale ! {_CUDA_RAW},width=[2,{width}],height=[2,{height}],pixel-aspect-ratio=1/1 ! "
-            return f"{codec.parse} ! {element} ! {shrink}cudaconvert ! {_CUDA_RAW},format=I420 ! cudadownload"
+            return f"{parser} ! {element} ! {shrink}cudaconvert ! {_CUDA_RAW},format=I420 ! cudadownload"
     for element in codec.software:
         if available(element.split()[0]):
-            return f"{codec.parse} ! {element}"
+            return f"{parser} ! {element}"
     return None
 
 

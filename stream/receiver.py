@@ -210,10 +210,34 @@ class Receiver:
             return
         for name, end in (("sink", pipeline.FIRST), ("src", pipeline.LAST)):
             decoder.add_pad(Gst.GhostPad.new(name, decoder.get_by_name(end).get_static_pad(name)))
+        if encoding in pipeline.RTP_REORDERED:
+            parsed = decoder.get_by_name(pipeline.PARSER).get_static_pad("src")
+            parsed.add_probe(Gst.PadProbeType.BUFFER, TimeFiller().fill)
         self._pipeline.add(decoder)
         decoder.get_static_pad("src").link(self.sink.get_static_pad("sink"))
         decoder.sync_state_with_parent()
         pad.link(decoder.get_static_pad("sink"))
+
+
+class TimeFiller:
+    """Gives a coded picture without PTS that of the picture before it. A pad probe.
+
+    Some servers (aio-rtsp-toolkit) count RTP timestamps up in the order of decoding, not of showing, though the
+    stream has B-frames. GStreamer's decoders notice and give the n-th picture the n-th smallest PTS, but for ever
+    stop to do so when one picture has none; a quarter of the frames then repeat a time. The parser takes away
+    the PTS of a picture that has the same as the one before, as all pictures of a burst after a stall do.
+    """
+
+    def __init__(self) -> None:
+        self._before_ns: int = Gst.CLOCK_TIME_NONE
+
+    def fill(self, _pad: Any, info: Any) -> Any:
+        buffer = info.get_buffer()
+        if buffer.pts == Gst.CLOCK_TIME_NONE:
+            buffer.pts = self._before_ns
+        else:
+            self._before_ns = buffer.pts
+        return Gst.PadProbeReturn.OK
 
 
 def _make(factory: str) -> Any:

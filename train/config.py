@@ -23,6 +23,7 @@ class DataConfig(Strict):
     exclude_groups: tuple[str, ...] = Field((), description="groups (subjects, cameras) never trained on")
     validate_groups: tuple[str, ...] = Field((), description="groups held out to measure on while training")
     quiet: tuple[str, ...] = Field((), description="CSV files of timed segments whose quiet parts become `none`")
+    quiet_clips: tuple[str, ...] = Field((), description="videos in which nobody does any of the actions: `none`")
 
 
 class MixConfig(Strict):

@@ -87,7 +87,7 @@ class Scene:
         self.lens = lens or Lens.random(rng, height, restless=nobody)
         count = distractors if distractors is not None else _how_many(rng, nobody)
         self.distractors: list[Distractor] = [make_distractor(rng, width, height) for _ in range(count)]
-        if nobody and distractors is None and rng.random() < 0.5:
+        if nobody and distractors is None and rng.random() < 0.6:
             self.distractors.append(make_reach(rng, width, height))
         m = self.background.margin
         self._offsets = rng.integers(0, 64, (_TABLE, 2))

@@ -120,42 +120,20 @@ def test_waiting_for_the_next_try_is_cut_short_by_a_stop() -> None:
     assert "wrong" not in repr(told.messages)
 
 
-class FrozenTap(Tap):
-    """Sees every frame at the time of the fortieth, as from an encoder that hangs."""
-
-    frozen_ns: int | None = None
-
-    def frame(self, frame: Frame) -> None:
-        if self.counts.offered == 40:
-            self.frozen_ns = frame.pts_ns
-        super().frame(frame if self.frozen_ns is None else replace(frame, pts_ns=self.frozen_ns))
-
-
 def test_a_camera_whose_time_stands_still_is_lost_though_frames_come() -> None:
+    """An encoder that hangs and repeats what it has."""
     told = Told()
     with (
         RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
-        running(camera(server.url(), timeout_s=2), told, FrozenTap),
+        running(camera(server.url(), timeout_s=2), told),
     ):
+        told.wait_for(lambda message: isinstance(message, WindowReady))
+        server.say("repeat")
         told.wait_for(lambda message: isinstance(message, CameraStatus) and message.state == "reconnecting")
-    assert told.of(WindowReady)
     lost = next(status for status in told.of(CameraStatus) if status.state == "lost")
     assert lost.error == ErrorClass.TIMEOUT
     assert "stood still for 2 s" in lost.text
-    assert [ended.reason for ended in told.of(EpochEnded)] == ["camera_lost"]
-
-
-def test_rtp_timestamps_that_stand_still_are_replaced_by_times_of_arrival() -> None:
-    """GStreamer does so; were it to stop, the camera would be lost every timeout_s."""
-    told = Told()
-    with (
-        RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
-        running(camera(server.url(), timeout_s=1), told),
-    ):
-        told.wait_for(lambda _: len(told.of(WindowReady)) >= 1)
-        server.say("repeat")
-        told.wait_for(lambda _: len(told.of(WindowReady)) >= 6)
-    assert "lost" not in [status.state for status in told.of(CameraStatus)]
+    assert "camera_lost" in [ended.reason for ended in told.of(EpochEnded)]
 
 
 def test_a_still_picture_is_no_fault() -> None:

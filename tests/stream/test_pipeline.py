@@ -17,7 +17,7 @@ def test_software_decoders_have_one_thread() -> None:
     assert chain is not None
     assert chain.split(" ! ")[1:-1] == [
         "rtph264depay wait-for-keyframe=true",
-        "h264parse",
+        "h264parse name=parser",
         "avdec_h264 max-threads=1",
     ]
 
@@ -47,7 +47,10 @@ def test_without_a_size_nothing_is_shrunk() -> None:
 
 @pytest.mark.parametrize("missing", sorted(NVIDIA - {"nvh265dec", "nvjpegdec"}))
 def test_an_incomplete_nvidia_registry_falls_back_to_software(missing: str) -> None:
-    assert decoder(H264, (NVIDIA - {missing} | SOFTWARE).__contains__) == "h264parse ! avdec_h264 max-threads=1"
+    assert (
+        decoder(H264, (NVIDIA - {missing} | SOFTWARE).__contains__)
+        == "h264parse name=parser ! avdec_h264 max-threads=1"
+    )
 
 
 def test_without_any_decoder_there_is_no_chain() -> None:

@@ -141,6 +141,59 @@ def still(rng: np.random.Generator, spec: ModelSpec, picture: U8, ticks: int, vi
     return Segment(grade(rng, pictures, view), camera_offsets(rng, ticks, spec.rate_hz, 25.0))
 
 
+def passing(rng: np.random.Generator, spec: ModelSpec, scene: U8, other: U8, ticks: int, view: View) -> Segment:
+    """A piece of another picture comes into a still scene, stays a moment and goes, again and again.
+
+    What moves is not yet a person who acts: hands, things that are carried, somebody's shoulder. scene, other:
+    ungraded small pictures [H*3//2, W].
+    """
+    h, w = spec.height, spec.width
+    size = rng.uniform(0.08, 0.4) * w
+    target = np.array([rng.uniform(0, w), rng.uniform(0, h)])
+    angle = rng.uniform(0, 2 * np.pi)
+    away = np.array([np.cos(angle), np.sin(angle)]) * (w + size)
+    other = other.copy()
+    other[:h] = np.clip(other[:h] + rng.normal(0, 40), 16, 235)  # pieces of plain walls must be seen, too
+    mask = np.zeros((h, w), np.float32)
+    limb = rng.random() < 0.6  # reaches back over the border, as an arm does
+    tip = tuple(int(v) for v in target)
+    if limb:
+        cv2.line(mask, tip, tuple(int(v) for v in target + away), 1.0, max(2, int(size * 0.5)))
+    cv2.ellipse(
+        mask, tip, (int(size * 0.4) + 1, int(size * rng.uniform(0.3, 0.9)) + 1), rng.uniform(0, 180), 0, 360, 1.0, -1
+    )
+    cv2.GaussianBlur(mask, (0, 0), 0.7, dst=mask)
+    pictures = np.empty((ticks, *scene.shape), np.uint8)
+    period, move_s, stay_s, phase = rng.uniform(2, 5), rng.uniform(0.3, 1.2), rng.uniform(0, 1), rng.uniform(0, 5)
+    for tick, t in enumerate((np.arange(ticks) / spec.rate_hz + phase) % period):
+        share = min(t / move_s, 1.0) - min(max((t - move_s - stay_s) / move_s, 0.0), 1.0)  # 1: at the target
+        shift = away * (0.5 + 0.5 * np.cos(np.pi * share))
+        pictures[tick] = _laid_over(scene, other, mask, shift)
+    return Segment(grade(rng, pictures, view), camera_offsets(rng, ticks, spec.rate_hz, 25.0))
+
+
+def _laid_over(scene: U8, other: U8, mask: npt.NDArray[np.float32], shift: npt.NDArray[np.float64]) -> U8:
+    """`scene` with the part of `other` under `mask` [H, W], both moved by `shift` (x, y), on top."""
+    h, w = mask.shape
+    out = scene.copy()
+    planes = [
+        (slice(0, h), (h, w), 1.0),
+        (slice(h, h * 5 // 4), (h // 2, w // 2), 0.5),
+        (slice(h * 5 // 4, None), (h // 2, w // 2), 0.5),
+    ]
+    for rows, (height, width), scale in planes:
+        move = np.array([[1, 0, shift[0] * scale], [0, 1, shift[1] * scale]], np.float64)
+        part = mask if scale == 1.0 else cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+        weight = cv2.warpAffine(part, move, (width, height))
+        moved = cv2.warpAffine(
+            other[rows].reshape(height, width), move, (width, height), borderMode=cv2.BORDER_REPLICATE
+        )
+        below = scene[rows].reshape(height, width)
+        blended = below + weight * (moved.astype(np.float32) - below)
+        out[rows] = np.rint(blended).astype(np.uint8).reshape(out[rows].shape)
+    return out
+
+
 def footage_of(frames: Sequence[U8]) -> Footage:
     """Drawn RGB pictures [h, w, 3], both sides multiples of 4, as a camera's planes."""
     h, w = frames[0].shape[:2]

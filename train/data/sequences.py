@@ -7,6 +7,7 @@ over. Item (step, i) depends on them and the seed alone: any worker may make it,
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from train.data.segments import (
     film,
     footage_of,
     grade,
+    passing,
     random_view,
     still,
 )
@@ -68,6 +70,7 @@ class SequenceDataset(Dataset[dict[str, Tensor]]):
         if missing := set(config.model.actions) - {ref.label for ref in self.refs}:
             raise TrainError(f"{root}: without the held out groups, no clip is left for {sorted(missing)}")
         self.quiet_refs = find_quiet([resolve(path) for path in config.data.quiet])
+        self.quiet_refs += [ClipRef(resolve(path), NONE_LABEL, Path(path).stem) for path in config.data.quiet_clips]
         self._maker: SequenceMaker | None = None
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Tensor]:
@@ -141,16 +144,25 @@ class SequenceMaker:
         """Stillness, an empty scene, or real people who do none of the actions."""
         spec = self._spec
         kind = rng.random()
-        if self._quiet and kind < 0.5:
+        if self._quiet and kind < 0.35:
             footage = self._quiet[rng.integers(len(self._quiet))]
             return action(rng, spec, footage, ticks, view, stretch=1.0)
-        footage = self._all[rng.integers(len(self._all))]
-        if kind < 0.75:
-            picture = film(spec, footage, np.array([rng.integers(len(footage.y))]), view)[0]
+        if kind < 0.65:
+            scene, other = (self._frame(rng, some) for some in (view, random_view(rng)))
+            return passing(rng, spec, scene, other, ticks, view)
+        if kind < 0.85:
+            picture = self._frame(rng, view)
         else:  # the median over a clip is its scene without the person, when the person moves about
+            footage = self._all[rng.integers(len(self._all))]
             some = film(spec, footage, np.linspace(0, len(footage.y) - 1, 15).astype(np.int64), view)
             picture = np.median(some, axis=0).astype(np.uint8)
         return still(rng, spec, picture, ticks, view)
+
+    def _frame(self, rng: np.random.Generator, view: View) -> U8:
+        """Any frame of any clip."""
+        everything = self._all + self._quiet
+        footage: Footage = everything[rng.integers(len(everything))]
+        return film(self._spec, footage, np.array([rng.integers(len(footage.y))]), view)[0]
 
     def drawn(self, rng: np.random.Generator, ticks: int, none_share: float) -> Sequence:
         """The drawn actor goes from action to action, idles or is not there."""
