@@ -1,4 +1,4 @@
-# make run    watch the recognizer work: on the built-in demo camera, or on your own with CAMERA=rtsp://...
+# make run    watch the recognizer work: on the built-in demo camera, or on your own with CAMERA='rtsp://...'
 # make test   linters, types, import rules and all tests
 # Both set up what they need, once: see scripts/setup.sh
 SHELL := /bin/bash
@@ -6,16 +6,16 @@ BIN := .venv/bin
 CAMERA ?=
 ARGS ?=
 OUT ?= dist
+# To recipes it goes by the environment, so that the shell reads no quote or dollar of a password. On its command
+# line make reads `$` itself: write CAMERA='...' before `make`, or `$$`; better, keep a password in a file.
+export CAMERA
 
 .PHONY: run test lint lock wheel bench clean
 
 run:
 	@scripts/setup.sh runtime
-ifeq ($(CAMERA),)
-	@exec $(BIN)/swinstream demo $(ARGS)
-else
-	@exec $(BIN)/swinstream run --camera 'camera=$(CAMERA)' $(ARGS)
-endif
+	@if [ -z "$$CAMERA" ]; then exec $(BIN)/swinstream demo $(ARGS); fi; \
+	exec $(BIN)/swinstream run --camera "camera=$$CAMERA" $(ARGS)
 
 lint:
 	@scripts/setup.sh dev

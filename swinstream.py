@@ -55,7 +55,7 @@ Replay = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="Where past events can be asked for (ZeroMQ ROUTER).",
-        show_default="tcp://127.0.0.1:5557",
+        show_default="the port after --publish",
     ),
 ]
 JournalFile = Annotated[

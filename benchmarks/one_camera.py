@@ -101,11 +101,17 @@ class ServiceUnderTest:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self._last = line
-            self.skipped_windows += "window skipped" in line
+            self.skipped_windows += skipped_in(line)
             if found := re.search(r"publishing events=(\S+) replay=(\S+)", line):
                 self.addresses = found[1], found[2]
                 self._ready.set()
         self._ready.set()
+
+
+def skipped_in(line: str) -> int:
+    """How many windows a line of the service's log says were skipped since the last such line."""
+    found = re.search(r"windows skipped count=(\d+)", line)
+    return int(found[1]) if found else 0
 
 
 def measure(camera: str, *, model: str | None, seconds: float, warm_up_s: float, progress: bool) -> dict[str, Any]:

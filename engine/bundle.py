@@ -64,12 +64,15 @@ class Bundle:
     @classmethod
     def load(cls, name_or_path: str | Path) -> Bundle:
         """A shipped bundle by name, or a folder. Raises BundleError, saying which file and what to do."""
-        path = _find(name_or_path)
-        manifest = _manifest(path / MODEL)
-        _verify(path, manifest.files)
-        thresholds = _yaml(path / THRESHOLDS)
-        bundle = cls(path, manifest.spec, thresholds, manifest.files)
-        bundle.reference()
+        try:
+            path = _find(name_or_path)
+            manifest = _manifest(path / MODEL)
+            _verify(path, manifest.files)
+            thresholds = _yaml(path / THRESHOLDS)
+            bundle = cls(path, manifest.spec, thresholds, manifest.files)
+            bundle.reference()
+        except OSError as error:
+            raise BundleError(f"model {error.filename or name_or_path} cannot be read: {error.strerror}") from error
         return bundle
 
     @property
@@ -80,6 +83,11 @@ class Bundle:
     def fingerprint(self) -> str:
         """Changes when any file of the bundle does: a key for what is compiled from it."""
         return _sha256(self.path / MODEL)
+
+    @property
+    def identity(self) -> str:
+        """The first 12 hex digits of the fingerprint: what events name as the model's version."""
+        return self.fingerprint[:12]
 
     @property
     def precisions(self) -> list[str]:
@@ -164,7 +172,7 @@ def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if isinstance(name_or_path, str) and text in shipped():
         return SHIPPED / text
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))  # Path.expanduser raises for a user who does not exist
     if not path.is_dir():
         names = ", ".join(shipped()) or "none"
         what = "is a file" if path.exists() else "does not exist"

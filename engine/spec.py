@@ -10,11 +10,13 @@ pattern of ticks, R a picture and F the flow from one tick to the next.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NONE_LABEL = "none"
+LABEL_PATTERN = r"[a-z0-9][a-z0-9_-]*"
 
 Modality = Literal["rgb", "rgb+flow", "lessrgb+flow"]
 
@@ -124,6 +126,11 @@ class ModelSpec(Strict):
             raise ValueError(f"labels must name at least one action and end in '{NONE_LABEL}'")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must differ from each other")
+        if unfit := [label for label in self.labels if not re.fullmatch(LABEL_PATTERN, label)]:
+            raise ValueError(
+                f"labels are part of topics and names of folders: '{unfit[0]}' must be small letters a-z, digits, "
+                "hyphens and underscores, and begin with a letter or digit"
+            )
         if self.ticks <= 0 or self.ticks % self.pattern.ticks:
             raise ValueError(f"ticks must be a multiple of {self.pattern.ticks} for modality {self.modality}")
         return self

@@ -12,6 +12,19 @@ class AddressError(ValueError):
     """An address that cannot be meant."""
 
 
+def replay_address(address: str) -> str | None:
+    """Where a publisher's replay is unless told otherwise: the port after its PUB socket's; None if there is none.
+
+    For a PUB socket that takes any free port, the replay takes one too.
+    """
+    head, _, port = address.rpartition(":")
+    if not address.startswith("tcp://"):
+        return None
+    if port in {"0", "*"}:
+        return address
+    return f"{head}:{int(port) + 1}" if port.isdigit() and int(port) < 65535 else None
+
+
 def check_address(address: str, *, to_bind: bool) -> None:
     """Raises AddressError. to_bind: `*` may stand for the host or the port, and port 0 for any free one."""
     if _LOCAL.match(address):

@@ -50,10 +50,11 @@ class Camera:
         self._stopping = threading.Event()
         self._stop_reason: EpochEnd = "shutdown"
         self._backoff = Backoff(random.Random().uniform)
-        self._delivery = DeliveryWatch(max(zone.rate_hz for zone in task.zones))
+        self._rate_hz = max(zone.rate_hz for zone in task.zones)
+        self._delivery = DeliveryWatch(self._rate_hz)
         self._status: CameraStatus | None = None
+        self._finished = False
         self._decoded = 0
-        self._connects = 0
         self._counted = (time.monotonic(), 0)
         self._thread = threading.Thread(target=self._run, name=task.name, daemon=True)
 
@@ -95,7 +96,6 @@ class Camera:
             windows=sum(tap.windows for tap in self._taps),
             dropped=dict(dropped),
             fps=(decoded - before) / max(now_s - before_s, 1e-3),
-            connects=self._connects,
         )
 
     def _run(self) -> None:
@@ -107,6 +107,17 @@ class Camera:
             if self._stop_reason != "removed":
                 return
             finished = CameraFinished(self.task.name, "removed")
+        self._finish(finished)
+
+    def give_up(self) -> None:
+        """For a camera whose thread ended without a word: say that it failed. Otherwise does nothing."""
+        if not self._finished:
+            for tap in self._taps:
+                tap.abandon("camera_lost")
+            self._finish(self._fail(ErrorClass.PROTOCOL, "internal error: its thread has ended"))
+
+    def _finish(self, finished: CameraFinished) -> None:
+        self._finished = True
         self._tell(self.counters())  # the last ones, whole
         self._tell(finished)
 
@@ -122,10 +133,19 @@ class Camera:
             except ZoneError as error:
                 return self._fail(None, str(error))
             except SourceError as error:
-                if not self.task.uri.live:
-                    return self._fail(error.error_class, str(error))
-                wait_s = self._backoff.failed(error.error_class)
-                self._say("lost", error.error_class, str(error), wait_s)
+                trouble = error
+            except Stopped:
+                raise
+            except Exception as error:
+                # A mistake of ours must not end the camera for good, and not without a word.
+                _log.exception("camera %s: unexpected error", self.task.name)
+                for tap in self._taps:
+                    tap.abandon("camera_lost")
+                trouble = SourceError(ErrorClass.PROTOCOL, f"internal error ({type(error).__name__})")
+            if not self.task.uri.live:
+                return self._fail(trouble.error_class, str(trouble))
+            wait_s = self._backoff.failed(trouble.error_class)
+            self._say("lost", trouble.error_class, str(trouble), wait_s)
             self.pause(wait_s)
             state = "reconnecting"
 
@@ -152,28 +172,21 @@ class Camera:
                 for tap in self._taps:
                     tap.cut("camera_lost")
                 raise
-            except Stopped:
-                raise
-            except Exception as error:
-                # A mistake of ours must not end the camera for good, and not without a word.
-                _log.exception("camera %s: unexpected error", task.name)
-                for tap in self._taps:
-                    tap.abandon("camera_lost")
-                raise SourceError(ErrorClass.PROTOCOL, f"internal error ({type(error).__name__})") from error
 
     def _pump(self, source: Source) -> None:
-        connected = False
+        self._delivery = DeliveryWatch(self._rate_hz)
         freeze = FreezeWatch(self.task.timeout_s)
         while True:
             frame = source.read(READ_S)
             if self._stopping.is_set():
                 raise Stopped
             if frame is not None:
-                self._connects += not connected
-                connected = True
                 before = self._advanced()
                 self._take(frame)
-                if freeze.frame(self._advanced() > before, frame.arrival_ns) and self.task.uri.live:
+                advanced = self._advanced() > before
+                if advanced:  # a camera that repeats itself is not healthy
+                    self._backoff.frame(time.monotonic())
+                if freeze.frame(advanced, frame.arrival_ns) and self.task.uri.live:
                     raise SourceError(
                         ErrorClass.TIMEOUT,
                         f"{self.task.uri}: its clock has stood still for {self.task.timeout_s:g} s, frame after frame",
@@ -184,13 +197,11 @@ class Camera:
 
     def _take(self, frame: Frame) -> None:
         self._decoded += 1
-        self._backoff.frame(time.monotonic())
         for tap in self._taps:
             tap.frame(frame)
         if self._delivery.frame(frame.pts_ns):
             if self._status is None or self._status.state != "degraded":
-                rate_hz = max(zone.rate_hz for zone in self.task.zones)
-                self._say("degraded", text=f"{self._delivery.fps:.1f} fps, and the model needs {rate_hz:g}")
+                self._say("degraded", text=f"{self._delivery.fps:.1f} fps, and the model needs {self._rate_hz:g}")
         else:
             self._say("live")
 

@@ -79,7 +79,6 @@ class CapturePool:
     """Cameras spread over worker processes.
 
     workers: how many processes at most; None: one for two processors, never more than there are cameras.
-    overwritten: per camera, windows that were told but gone when asked for.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -90,7 +89,6 @@ class CapturePool:
         self._open: dict[StreamKey, int] = {}  # epochs of which something was told
         self._epochs: Counter[str] = Counter()  # per camera, the first epoch number not yet used
         self._block_numbers = itertools.count()
-        self.overwritten: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +155,7 @@ class CapturePool:
         return messages
 
     def window(self, ready: WindowReady, out: PlaneArray | None = None) -> Window | None:
-        """A copy of the window, or None if it has been overwritten (counted) or its worker is gone.
+        """A copy of the window, or None if it has been overwritten or its worker is gone.
 
         out: uint8 [T, H*3//2, W] to copy the pictures into; None: a new array.
         """
@@ -168,7 +166,6 @@ class CapturePool:
         read = reader.read(ready.position, ticks, out)
         reader.release(ready.position + ticks)
         if read is None:
-            self.overwritten[ready.stream.camera] += 1
             return None
         return Window(
             stream=ready.stream,

@@ -50,16 +50,17 @@ def guarded(console: Console) -> Iterator[list[int]]:
     try:
         yield code
     except USAGE_ERRORS as error:
-        code[0] = _say(console, error, USAGE)
+        code[0] = say(console, error, USAGE)
     except FAILURES as error:
-        code[0] = _say(console, error, FAILED)
+        code[0] = say(console, error, FAILED)
     except BrokenPipeError:
         # Whoever read standard output is gone (`| head`): nobody to tell, and Python is not to flush it either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code[0] = FAILED
 
 
-def _say(console: Console, error: Exception, code: int) -> int:
+def say(console: Console, error: Exception | str, code: int) -> int:
+    """A line for each of the error's; returns the code."""
     for line in str(error).splitlines():
         console.print(f"swinstream: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
     return code

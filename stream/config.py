@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from stream.address import check_address
+from stream.address import check_address, replay_address
 from stream.config_camera import CameraConfig, FilePath, ModelName, Section, ZoneConfig, absolute_path, unique_names
 from stream.config_problem import ConfigError, MisplacedError, inner_loc, key_text, problem_text, problems_of
 from stream.events import Rules
@@ -20,7 +20,7 @@ from stream.journal import Retention
 from stream.publish import PUBLISH_ADDRESS, REPLAY_ADDRESS
 from stream.security import SecurityError, ServerCurve, check_bind, load_key_pair, load_public_key
 from stream.thresholds import Thresholds
-from stream.uri import redact
+from stream.uri import without_address
 
 DEFAULT_MODEL = "movements"
 
@@ -58,8 +58,8 @@ class PublishConfig(Section):
 class ReplayConfig(Section):
     """The socket that gives past events (ZeroMQ ROUTER)."""
 
-    address: Address = Field(
-        REPLAY_ADDRESS, description="clients look for it on the port after the PUB socket's unless told otherwise"
+    address: Address | None = Field(
+        None, description="default: the port after the PUB socket's, where clients look for it unless told otherwise"
     )
     max_events: int = Field(1000, ge=1, le=10_000, description="in one answer")
 
@@ -176,12 +176,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _safe(self) -> Config:
-        for part, address in (("publish", self.publish.address), ("replay", self.replay.address)):
+        for part, address in (("publish", self.publish.address), ("replay", self.replay_address)):
             try:
                 check_bind(address, curve=bool(self.security.server_key), allow_plaintext=self.security.allow_plaintext)
             except SecurityError as error:
                 raise MisplacedError(str(error), part, "address") from None
         return self
+
+    @property
+    def replay_address(self) -> str:
+        """Where past events are asked for: as configured, else the port after the PUB socket's."""
+        return self.replay.address or replay_address(self.publish.address) or REPLAY_ADDRESS
 
     def model_of(self, camera: CameraConfig, zone: ZoneConfig) -> str:
         return zone.model or camera.model or self.model
@@ -219,7 +224,7 @@ class Config(Section):
         for text in cameras:
             name, equals, uri = text.partition("=")
             if not equals or "://" in name:
-                raise ConfigError(f"--camera {redact(text)!r}: expected NAME=URI, such as front-door=rtsp://host/path")
+                raise ConfigError(f"--camera {without_address(text)!r}: expected NAME=URI, such as front-door=rtsp://host/path")
             entries.append({"name": name, "uri": uri})
         return _validated({"cameras": entries}, "--camera")
 

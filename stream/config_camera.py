@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from stream.config_problem import MisplacedError
+from stream.home import expanded
 from stream.uri import CameraUri
 from stream.wire import NAME_PATTERN
 from stream.zone import FULL, Zone, ZoneError
@@ -35,7 +36,7 @@ def _folder(info: ValidationInfo) -> Path:
 def absolute_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("expected a path")
-    return (_folder(info) / Path(value).expanduser()).absolute()
+    return (_folder(info) / expanded(value)).absolute()
 
 
 def _model(value: object, info: ValidationInfo) -> str:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from stream.config import Config
 from stream.config_problem import ConfigError, inner_loc, key_text, problem_text, problems_of
-from stream.uri import redact
+from stream.uri import redact, without_address
 
 MAX_BYTES = 4 << 20
 MAX_PROBLEMS = 10
@@ -84,7 +84,7 @@ def _read(path: Path) -> str:
             raise ConfigError(f"{path}: more than {MAX_BYTES >> 20} MiB is no configuration")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; configs/cameras has examples to copy") from None
+        raise ConfigError(f"{path}: there is no such file; give the path of a YAML file with `cameras:`") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -158,7 +158,9 @@ def _problem_lines(
         shown = ""
         if isinstance(node, yaml.ScalarNode) and not words[0].startswith("unknown key"):
             hidden = any(isinstance(part, str) and _SECRET_KEY.search(part) for part in loc)
-            shown = " ***:" if hidden else f" {redact(written.get(id(node), node.value))!r}:"
+            text = written.get(id(node), node.value)
+            text = without_address(text) if loc[-1:] == ("uri",) else redact(text)
+            shown = " ***:" if hidden else f" {text!r}:"
         lines.append(f"{path}:{(key or node).start_mark.line + 1}: {key_text(loc)}:{shown} {', or '.join(words)}")
     return lines
 

@@ -22,6 +22,7 @@ def info(name: str, as_json: bool) -> int:
         facts = {
             "name": spec.name,
             "version": spec.version,
+            "fingerprint": bundle.identity,
             "labels": list(spec.labels),
             "modality": spec.modality,
             "picture": f"{spec.width}x{spec.height}",

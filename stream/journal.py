@@ -24,6 +24,7 @@ from ulid import ULID
 
 from stream.events import EndReason, Phase
 from stream.frame import NS_PER_S
+from stream.home import expanded
 from stream.journal_file import connect, default_path
 from stream.lock import FileLock, LockedError
 from stream.wire import EventDraft, EventMessage, Latency, Position, PtsSpan, iso_utc, utc_ns
@@ -73,7 +74,10 @@ class Journal:
         move_aside: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.path = (path or default_path()).expanduser().resolve()
+        try:
+            self.path = expanded(path or default_path()).resolve()
+        except ValueError as error:
+            raise JournalError(f"cannot use the journal {error}") from None
         self._retention = retention or Retention()
         self._now_ns = now_ns
         self.run, self._n, self._seq = "", 0, 0

@@ -146,8 +146,7 @@ class CameraCounters:
     """Once a second. Counts are since the worker took the camera; fps is that of the last second.
 
     sampled, repeated, windows, dropped: over all zones. dropped: frames that became no tick, by reason; those
-    called `not_sampled` and `phase` are no fault. repeated: ticks that had no frame of their own. connects:
-    connections that brought a frame, the first one too.
+    called `not_sampled` and `phase` are no fault. repeated: ticks that had no frame of their own.
     """
 
     camera: str
@@ -157,7 +156,6 @@ class CameraCounters:
     windows: int
     dropped: dict[str, int]
     fps: float
-    connects: int
 
 
 @dataclass(frozen=True, slots=True)

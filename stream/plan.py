@@ -61,7 +61,7 @@ def _camera(config: Config, camera: CameraConfig, bundles: dict[str, Bundle]) ->
         spec = bundles[name].spec
         thresholds = Thresholds.parse(bundles[name].thresholds)
         rules = config.events.rules(spec.actions, thresholds)
-        zones.append(ZonePlan(zone.name, name, spec, rules, thresholds.temperature))
+        zones.append(ZonePlan(zone.name, name, spec, rules, bundles[name].identity, thresholds.temperature))
         tasks.append(zone_task(zone.name, spec, zone.rectangle))
     task = CameraTask(
         camera.name,

@@ -1,4 +1,4 @@
-"""A file as windows or samples, in this process and without loss: what training and evaluation read.
+"""A file as windows, in this process and without loss: what training and evaluation read.
 
 The Source, ClipSampler and ZoneScaler are the very ones of a live camera, so a network is trained on what it
 will see. Only the phase differs: a file's first tick is its first frame.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.spec import ModelSpec
 from stream.failure import EndOfStream
@@ -23,17 +21,6 @@ from stream.zone import FULL, Zone, ZoneScaler
 
 # A file's decoder only waits for its reader; this is how often a very slow one is asked again.
 _READ_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """All ticks of one epoch of a file, in order, chroma on every one.
-
-    pictures: uint8 [n, H*3//2, W], as in Window; pts_ns: int64 [n], a repeated tick has its origin's.
-    """
-
-    pictures: PlaneArray
-    pts_ns: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +40,7 @@ def read_windows(path: str | Path, spec: ModelSpec, zone: Zone = FULL) -> Iterat
     gap in time is left out. Raises SourceError and ZoneError.
     """
     window: list[_Tick] = []
-    for tick in _read_ticks(path, spec, zone, frozenset(spec.picture_ticks), complete=True):
+    for tick in _read_ticks(path, spec, zone):
         if tick.number % spec.ticks == 0:
             window = []
         window.append(tick)
@@ -70,24 +57,8 @@ def read_windows(path: str | Path, spec: ModelSpec, zone: Zone = FULL) -> Iterat
             )
 
 
-def read_samples(path: str | Path, spec: ModelSpec, zone: Zone = FULL) -> Iterator[Samples]:
-    """Every sampled picture of a file, an item per epoch: nearly always one.
-
-    For a training cache: windows may then be cut at any tick. Nothing is completed at the end. Raises
-    SourceError and ZoneError.
-    """
-    ticks = _read_ticks(path, spec, zone, frozenset(range(spec.ticks)), complete=False)
-    for _, epoch in groupby(ticks, key=lambda tick: tick.epoch):
-        of_epoch = list(epoch)
-        yield Samples(
-            np.stack([tick.picture for tick in of_epoch]),
-            np.array([tick.pts_ns for tick in of_epoch], np.int64),
-        )
-
-
-def _read_ticks(
-    path: str | Path, spec: ModelSpec, zone: Zone, chroma_ticks: frozenset[int], complete: bool
-) -> Iterator[_Tick]:
+def _read_ticks(path: str | Path, spec: ModelSpec, zone: Zone) -> Iterator[_Tick]:
+    chroma_ticks = frozenset(spec.picture_ticks)
     sampler = ClipSampler(spec.rate_hz, spec.ticks)
     maker: _TickMaker | None = None
     with Source(str(path)) as source:
@@ -106,7 +77,7 @@ def _read_ticks(
                 maker.epoch = sampler.epoch
             yield from maker.make(sampler.offer(frame.pts_ns), frame)
         if maker is not None:
-            yield from maker.make(sampler.finish() if complete else sampler.cut(), None)
+            yield from maker.make(sampler.finish(), None)
 
 
 class _TickMaker:

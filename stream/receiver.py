@@ -10,16 +10,10 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import gi
-
-gi.require_version("Gst", "1.0")
-gi.require_version("GstApp", "1.0")
-gi.require_version("GstBase", "1.0")
-from gi.repository import Gio, GLib, Gst, GstApp, GstBase  # noqa: E402
-
-from stream import pipeline  # noqa: E402
-from stream.failure import ErrorClass, SourceError  # noqa: E402
-from stream.uri import CameraUri  # noqa: E402
+from stream import pipeline
+from stream.failure import ErrorClass, SourceError
+from stream.gstreamer import Gio, GLib, Gst, GstApp, GstBase
+from stream.uri import CameraUri
 
 assert GstApp  # importing it gives the sink its try_pull_sample
 

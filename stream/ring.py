@@ -176,11 +176,6 @@ class RingWriter(_Ring):
         picture: PlaneArray = self._pictures[slot]
         return picture
 
-    def repeat(self) -> None:
-        """Fill the next slot with the picture before it."""
-        before = self._pictures[(self.position - 1) % self.shape.capacity]
-        np.copyto(self.picture(), before)
-
     def commit(self, times: TickTimes) -> int:
         """Publish the picture; returns its position."""
         position = self.position

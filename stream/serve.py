@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from engine.runtime.base import EngineInfo
@@ -16,7 +16,7 @@ from stream.logs import fields
 from stream.plan import Plan, with_uri
 from stream.publish import Publisher
 from stream.recognition import Recognition
-from stream.service import Service
+from stream.service import Service, ZonePlan
 from stream.wire import EventMessage
 
 _log = logging.getLogger(__name__)
@@ -50,8 +50,9 @@ def serve(
         engines = {name: engine.info for name, engine in recognition.start().items()}
         if stop.is_set():
             return True
+        models = {zone.engine: zone for camera in plan.cameras for zone in camera.zones}
         for name, info in engines.items():
-            _log_engine(name, info)
+            _log_engine(models[name], info)
         journal = Journal(
             config.journal.path, retention=config.journal.retention, move_aside=config.journal.move_aside_damaged
         )
@@ -59,7 +60,7 @@ def serve(
         publisher = Publisher(
             journal,
             address=config.publish.address,
-            replay=config.replay.address,
+            replay=config.replay_address,
             curve=config.security.curve,
             allow_plaintext=config.security.allow_plaintext,
             queue=config.publish.queue,
@@ -73,21 +74,34 @@ def serve(
         cameras = [with_uri(c, urls[c.task.name]) if c.task.name in urls else c for c in plan.cameras]
         service = Service(cameras, capture, recognition, publisher, on_events, note=_note(engines.values()))
         on_ready(publisher)
-        header = f"{_summary(engines.values())}; events at {publisher.address}; Ctrl-C ends"
+        header = f"{_summary(models, engines)}; events at {publisher.address}; Ctrl-C ends"
         showing = display.showing(service, header) if display else contextlib.nullcontext(lambda: None)
         with showing as on_turn:
             return service.run(stop, on_turn)
 
 
-def _log_engine(name: str, info: EngineInfo) -> None:
-    _log.info(fields("engine", model=name, kind=info.kind, precision=info.precision, device=info.device))
+def _log_engine(model: ZonePlan, info: EngineInfo) -> None:
+    _log.info(
+        fields(
+            "engine",
+            model=model.engine,
+            version=model.spec.version,
+            fingerprint=model.version,
+            kind=info.kind,
+            precision=info.precision,
+            device=info.device,
+        )
+    )
     if info.reason:
-        _log.info(fields("the engine is not the first choice", model=name, kind=info.kind, reason=info.reason))
+        _log.info(fields("the engine is not the first choice", model=model.engine, kind=info.kind, reason=info.reason))
 
 
-def _summary(engines: Iterable[EngineInfo]) -> str:
-    """`openvino fp32`, once for each kind that there is."""
-    return ", ".join(dict.fromkeys(f"{info.kind} {info.precision}" for info in engines))
+def _summary(models: Mapping[str, ZonePlan], engines: Mapping[str, EngineInfo]) -> str:
+    """`movements 1.0 (3f9c0a1b2c3d) on openvino fp32` for each model."""
+    return ", ".join(
+        f"{models[name].spec.name} {models[name].spec.version} ({models[name].version}) on {info.kind} {info.precision}"
+        for name, info in engines.items()
+    )
 
 
 def _note(engines: Iterable[EngineInfo]) -> str:

@@ -46,12 +46,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ZonePlan:
-    """One recognition stream: its model by the engine's name, and how its scores become events."""
+    """One recognition stream: its model by the engine's name, and how its scores become events.
+
+    version: of the model, as events name it (`Bundle.identity`).
+    """
 
     name: str
     engine: str
     spec: ModelSpec
     rules: dict[str, Rules]
+    version: str
     temperature: float = 1.0
 
 
@@ -119,6 +123,7 @@ class Service:
         self._on_events = on_events
         self._note = note
         self._skips = 0  # not logged yet
+        self._last_skip: tuple[StreamKey, str] | None = None  # of those
         self._skips_told_s = -SKIPS_TOLD_EVERY_S
         self.cameras = {plan.task.name: _camera_state(plan) for plan in cameras}
 
@@ -139,6 +144,7 @@ class Service:
                 self._turn()
                 on_turn()
         finally:
+            self._tell_skips()
             self._end_all(EndReason.SHUTDOWN)
         failed = [c for c in self.cameras.values() if c.finished is not None and c.finished.reason == "failed"]
         return not failed
@@ -180,7 +186,9 @@ class Service:
             case CameraFinished(camera=name):
                 self.cameras[name].finished = message
                 if message.reason != "failed":  # its status said so
-                    _log.info(fields("camera finished", camera=name, reason=message.reason))
+                    counters = self.cameras[name].counters
+                    windows = None if counters is None else counters.windows
+                    _log.info(fields("camera finished", camera=name, reason=message.reason, windows=windows))
                 self._release(self.cameras[name])
             case WorkerLost(cameras=names, text=text, restart_s=restart_s):
                 _log.error(fields("worker lost", cameras=",".join(names), detail=text, restart_s=round(restart_s, 1)))
@@ -262,13 +270,18 @@ class Service:
     def _log_skip(self, stream: StreamKey, reason: str) -> None:
         """Under load there are many: one line stands for all since the line before."""
         self._skips += 1
-        now_s = time.monotonic()
-        if now_s - self._skips_told_s < SKIPS_TOLD_EVERY_S:
+        self._last_skip = (stream, reason)
+        if time.monotonic() - self._skips_told_s >= SKIPS_TOLD_EVERY_S:
+            self._tell_skips()
+
+    def _tell_skips(self) -> None:
+        if self._last_skip is None:
             return
+        stream, reason = self._last_skip
         _log.warning(
             fields("windows skipped", count=self._skips, camera=stream.camera, zone=stream.zone, reason=reason)
         )
-        self._skips, self._skips_told_s = 0, now_s
+        self._skips, self._last_skip, self._skips_told_s = 0, None, time.monotonic()
 
     def _end_all(self, reason: EndReason) -> None:
         """In one go: if something fails in telling one, all the others have been told."""
@@ -287,6 +300,6 @@ def _camera_state(plan: CameraPlan) -> CameraState:
     zones = {}
     for zone in plan.zones:
         stream = StreamKey(plan.task.name, zone.name)
-        reporter = Reporter(stream, ModelRef(name=zone.spec.name, version=zone.spec.version))
+        reporter = Reporter(stream, ModelRef(name=zone.spec.name, version=zone.version))
         zones[zone.name] = ZoneState(zone, EventMachine(zone.spec.actions, zone.rules), reporter)
     return CameraState(plan, zones, CameraStatus(plan.task.name, "connecting"))

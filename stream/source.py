@@ -12,14 +12,8 @@ import os
 import time
 from typing import Any, NamedTuple, Self
 
-import gi
-
-gi.require_version("Gst", "1.0")
-gi.require_version("GstVideo", "1.0")
-from gi.repository import Gst, GstVideo  # noqa: E402
-
-from stream.buffer import Layout, buffer_bytes, planes  # noqa: E402
-from stream.failure import (  # noqa: E402
+from stream.buffer import Layout, buffer_bytes, planes
+from stream.failure import (
     EndOfStream,
     ErrorClass,
     Failure,
@@ -27,9 +21,10 @@ from stream.failure import (  # noqa: E402
     classify,
     connection_failure,
 )
-from stream.frame import NS_PER_S, ClockSource, Frame  # noqa: E402
-from stream.receiver import Receiver, SourceOptions  # noqa: E402
-from stream.uri import CameraUri  # noqa: E402
+from stream.frame import NS_PER_S, ClockSource, Frame
+from stream.gstreamer import Gst, GstVideo
+from stream.receiver import Receiver, SourceOptions
+from stream.uri import CameraUri
 
 __all__ = ["Source", "SourceOptions"]
 

@@ -12,9 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Literal
 
+from stream.address import replay_address
 from stream.security import ClientCurve
 from stream.sequence import Gap
-from stream.subscription import Item, Since, SubscribeError, Subscription, replay_address
+from stream.subscription import Item, Since, SubscribeError, Subscription
 from stream.wire import EventMessage, HeartbeatMessage, Position, StatusMessage
 
 __all__ = [

@@ -7,6 +7,7 @@ connection lost: see `stream.sequence`), it is filled from the replay socket bef
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -17,12 +18,13 @@ from typing import Literal, Self
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from stream.address import AddressError, check_address
+from stream.address import AddressError, check_address, replay_address
 from stream.replay import ReplayClient, ReplayError, ReplayRefusedError
 from stream.security import ClientCurve
 from stream.sequence import Gap, Sequence, Verdict
 from stream.wire import (
     HEARTBEAT_TOPIC,
+    NAME_PATTERN,
     EventMessage,
     HeartbeatMessage,
     Position,
@@ -52,21 +54,13 @@ class SubscribeError(Exception):
     """The publisher cannot be subscribed to. The text says what to do."""
 
 
-def replay_address(address: str) -> str | None:
-    """Where a publisher's replay is unless told otherwise: the port after its PUB socket's; None if not TCP."""
-    head, _, port = address.rpartition(":")
-    if not (address.startswith("tcp://") and port.isdigit() and int(port) < 65535):
-        return None
-    return f"{head}:{int(port) + 1}"
-
-
 class Subscription:
     """A connection to one publisher, from now on. Iterate `events` or `messages`, from one thread.
 
     replay: its address; "auto": the port after the publisher's; None: there is none, and gaps are told.
     camera: only this one. since: "first" (all that the journal has), "last" or None (from now on), or the
     position of the last event seen, also as "RUN:SEQ". curve: keys, if the publisher wants them.
-    Raises SubscribeError for an address or a position that cannot be.
+    Raises SubscribeError for an address, a camera or a position that cannot be.
     """
 
     def __init__(
@@ -84,6 +78,10 @@ class Subscription:
                 check_address(endpoint, to_bind=False)
         except AddressError as error:
             raise SubscribeError(str(error)) from None
+        if camera is not None and (len(camera) > 64 or not re.fullmatch(NAME_PATTERN, camera)):
+            raise SubscribeError(
+                f"no camera is named {camera!r}: expected small letters a-z, digits and hyphens, at most 64"
+            )
         self.address = address
         self.camera = camera
         since = _position(since)
@@ -328,14 +326,12 @@ class Subscription:
 def _position(since: Since) -> Position | Literal["first", "last"] | None:
     if since is None or isinstance(since, Position):
         return since
-    if isinstance(since, tuple):
-        return Position(run=since[0], seq=since[1])
     if since == "first":
         return "first"
     if since == "last":
         return "last"
     try:
-        return Position.of(since)
+        return Position.of(f"{since[0]}:{since[1]}" if isinstance(since, tuple) else since)
     except ValueError as error:
         raise SubscribeError(f"{error}, or first, or last") from None
 

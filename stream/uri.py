@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
+
+from stream.home import expanded
 
 SCHEMES = ("rtsp", "rtsps", "file", "v4l2", "demo")
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
@@ -13,7 +14,7 @@ DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 _HIDDEN = "***"
 # Many cameras take credentials in the path or the query: /user=admin&password=x, ?token=x.
 _SECRET_FIELD = re.compile(r"((?:^|[?&/;_])[^=&/?;]*(?:pass|pwd|pw|token|secret|key|auth)[^=&/?;]*=)([^&/?;\s]+)", re.I)
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
+_USERINFO = re.compile(r"(?<=://)\S*@")  # up to the last @: an unescaped password may hold / ? # and @
 
 
 class UriError(ValueError):
@@ -40,7 +41,10 @@ class CameraUri:
         if "://" not in text:
             if not text.strip():
                 raise UriError("the camera's address is empty")
-            return cls("file", str(Path(text).expanduser().absolute()))
+            try:
+                return cls("file", str(expanded(text).absolute()))
+            except ValueError as error:
+                raise UriError(str(error)) from None
         scheme = text.partition("://")[0].lower()
         if scheme not in SCHEMES:
             raise UriError(f"cannot open '{scheme}://' addresses; known are {', '.join(s + '://' for s in SCHEMES)}")
@@ -94,6 +98,11 @@ class CameraUri:
 
     def __repr__(self) -> str:
         return f"CameraUri({str(self)!r})"
+
+
+def without_address(text: str) -> str:
+    """Of an address that could not be parsed, its scheme only: nobody knows where in it the password is."""
+    return re.sub(r"://.+", f"://{_HIDDEN}", text, flags=re.DOTALL)
 
 
 def redact(text: str) -> str:

@@ -7,6 +7,7 @@ stream's own clock in nanoseconds.
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -78,9 +79,10 @@ class Position(Message):
     def of(cls, text: str) -> Position:
         """From `RUN:SEQ`. Raises ValueError."""
         run, colon, seq = text.rpartition(":")
-        if not (run and colon and seq.isascii() and seq.isdigit()):
-            raise ValueError(f"{text!r} is no position: expected RUN:SEQ, such as 01JDE0...:4182")
-        return cls(run=run, seq=int(seq))
+        if run and colon and seq.isascii() and seq.isdigit():
+            with contextlib.suppress(ValueError):  # too long
+                return cls(run=run, seq=int(seq))
+        raise ValueError(f"{text!r} is no position: expected RUN:SEQ, such as 01JDE0...:4182")
 
     def __str__(self) -> str:
         return f"{self.run}:{self.seq}"

@@ -21,6 +21,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from functools import partial
 from typing import NoReturn
 
 import cv2
@@ -56,8 +57,8 @@ _DROPPABLE = (WindowReady, CameraCounters, WorkerAlive, WorkerLog)
 class Outbox:
     """Messages on their way to the core. Cameras never wait for the core: a thread does the sending.
 
-    While the core does not read, what it can do without is dropped beyond a thousand messages: pictures that will
-    be overwritten, and counters that come again. The rest may grow to ten thousand; a core that has not read for
+    While the core does not read, what it can do without is dropped beyond a thousand messages: pictures of live
+    cameras, which will be overwritten, and counters that come again. The rest may grow to ten thousand; a core that has not read for
     that long is taken for dead.
     """
 
@@ -70,9 +71,10 @@ class Outbox:
         self._thread = threading.Thread(target=self._send, name="outbox", daemon=True)
         self._thread.start()
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: Message, *, lossless: bool = False) -> None:
+        """lossless: not to be dropped, because its sender waits until the core has taken it."""
         with self._changed:
-            if len(self._messages) >= _BACKLOG and isinstance(message, _DROPPABLE):
+            if len(self._messages) >= _BACKLOG and isinstance(message, _DROPPABLE) and not lossless:
                 return
             self._messages.append(message)
             self.broken = self.broken or len(self._messages) >= 10 * _BACKLOG
@@ -173,7 +175,7 @@ class Worker:
                     block=block,
                     first_epoch=epoch,
                     phase=phase_of(task.name) if live else None,
-                    tell=self._outbox.tell,
+                    tell=partial(self._outbox.tell, lossless=not live),
                     pause=None if live else camera.pause,
                 )
             )
@@ -191,6 +193,7 @@ class Worker:
     def _report(self) -> None:
         for name, camera in list(self._cameras.items()):
             if camera.ended:
+                camera.give_up()
                 del self._cameras[name]
             else:
                 self._outbox.tell(camera.counters())

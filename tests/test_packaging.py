@@ -84,7 +84,7 @@ def test_pins_hold_on_every_machine() -> None:
 def test_every_import_is_a_declared_dependency(package: str) -> None:
     declared = required(RUNTIME)
     if package in {"engine", "train"}:
-        declared |= required(PROJECT["optional-dependencies"]["train"] + PROJECT["optional-dependencies"]["gpu"])
+        declared |= required(PROJECT["optional-dependencies"]["train"])
     assert {canonical(DISTRIBUTIONS.get(name, name)) for name in imported(package)} <= declared
 
 

@@ -42,8 +42,8 @@ def card(config: TrainConfig) -> str:
             "",
             f"Labels: {', '.join(spec.labels)}.",
             "",
-            f"Trained on the clips in `{data.root}` and on the drawn actor ({config.steps} steps, seed {config.seed}); "
-            f"groups left out: {left_out}. Quiet footage for `none`: {', '.join(data.quiet) or 'none'}.",
+            f"Trained on the clips in `{data.root}` and on the drawn actor; groups left out: {left_out}. "
+            f"Footage for `none`: {', '.join((*data.quiet, *data.quiet_clips)) or 'drawn only'}.",
             "",
             f"{spec.modality}, {spec.width}x{spec.height}, {spec.rate_hz:g} ticks a second, windows of "
             f"{spec.window_s:g} s, {spec.steps} decisions a window.",

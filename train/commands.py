@@ -13,7 +13,8 @@ from rich.table import Table
 
 from engine.bundle import Bundle
 from engine.runtime.choose import choose_engine
-from stream.commands import FAILED, OK, USAGE, guarded
+from stream.commands import FAILED, OK, USAGE, guarded, say
+from stream.failure import SourceError
 from train.config import TrainError, load_train_config
 from train.data.clips import find_clips
 from train.evaluate import ClipReport, evaluate_clips
@@ -31,14 +32,32 @@ def train(config_path: Path, run: Path | None) -> int:
             return USAGE
         try:
             config = load_train_config(config_path)
+        except TrainError as error:
+            return say(err, error, USAGE)
+        try:
             folder = run or Path("runs") / config.model.name
             model = loop(config, folder, err)
             bundle = make_bundle(model, config, folder / "bundle")
             err.print(f"bundle: {bundle.path}")
-        except TrainError as error:
-            err.print(f"swinstream: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-            return FAILED
+        except (TrainError, SourceError, RuntimeError) as error:
+            if (told := _failure(error)) is None:
+                raise
+            return say(err, told, FAILED)
     return code[0]
+
+
+def _failure(error: Exception) -> str | None:
+    """What to tell of an error in training; None: it is a mistake of ours.
+
+    torch raises what happened in a process that prepares data again here, with that process's traceback as its
+    text, and as a RuntimeError where it cannot make the original: the last line then says what it was.
+    """
+    last = str(error).strip().rpartition("\n")[2]
+    if " in DataLoader worker process " not in str(error):
+        return None if type(error) is RuntimeError else str(error)
+    name, _, text = last.partition(": ")
+    told = name.rpartition(".")[2] in {TrainError.__name__, SourceError.__name__}
+    return text if told else None
 
 
 def evaluate(name: str, data: Path, groups: Sequence[str], as_json: bool) -> int:
@@ -52,8 +71,7 @@ def evaluate(name: str, data: Path, groups: Sequence[str], as_json: bool) -> int
             if groups and not (refs := [ref for ref in refs if ref.group in groups]):
                 raise TrainError(f"{data}: no clips of group {', '.join(groups)}")
         except TrainError as error:
-            err.print(f"swinstream: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-            return USAGE
+            return say(err, error, USAGE)
         engine = choose_engine(bundle)
         try:
             with Progress(console=err, transient=True) as progress:

@@ -100,8 +100,10 @@ def load_train_config(path: Path) -> TrainConfig:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise TrainError(f"{path}: not UTF-8") from error
     except yaml.YAMLError as error:
-        raise TrainError(f"{path}: not valid YAML: {error}") from error
+        raise TrainError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return TrainConfig.model_validate(raw)
     except ValidationError as error:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import logging
 import sys
-from pathlib import Path
 from typing import Literal, cast
 
 from engine.bundle import Bundle
@@ -26,7 +24,6 @@ def choose_engine(
     precision: PrecisionChoice = "auto",
     *,
     threads: int = 1,
-    cache_dir: Path | None = None,
 ) -> Engine:
     """An engine for `bundle` that has passed the parity check on this machine.
 
@@ -42,14 +39,14 @@ def choose_engine(
         reason = f"no TensorRT: {missing[0]}"
     if precision in {"fp16", "int8"}:
         raise EngineError(f"{precision} is for TensorRT, which cannot run here: {reason or 'openvino was chosen'}")
-    return _openvino(bundle, cast(CPUPrecision, precision), threads, cache_dir, reason)
+    return _openvino(bundle, cast(CPUPrecision, precision), threads, reason)
 
 
-def _openvino(bundle: Bundle, precision: CPUPrecision, threads: int, cache_dir: Path | None, reason: str) -> Engine:
+def _openvino(bundle: Bundle, precision: CPUPrecision, threads: int, reason: str) -> Engine:
     """OpenVINO; `auto` is the CPU's fastest precision, or fp32 where that one does not pass the parity check."""
 
     def checked(precision: CPUPrecision, reason: str) -> OpenVINOEngine:
-        engine = OpenVINOEngine(bundle, threads=threads, precision=precision, cache_dir=cache_dir, reason=reason)
+        engine = OpenVINOEngine(bundle, threads=threads, precision=precision, reason=reason)
         try:
             used = check_parity(engine, bundle.reference())
         except ParityError:
@@ -68,13 +65,10 @@ def _openvino(bundle: Bundle, precision: CPUPrecision, threads: int, cache_dir: 
 
 
 def _missing_for_tensorrt() -> list[str]:
-    """What TensorRT lacks here, the weightiest first, and how to get it."""
+    """What TensorRT lacks here, the weightiest first."""
     missing = []
     if not _has_nvidia_driver():
         missing.append("this machine has no NVIDIA driver")
-    packages = [p for p in ("tensorrt", "pycuda") if importlib.util.find_spec(p) is None]
-    if packages:
-        missing.append(f"not installed: {', '.join(packages)} (on a GPU machine: pip install 'swinstream[gpu]')")
     missing.append("this version of swinstream runs models on OpenVINO only (--engine openvino)")
     return missing
 

@@ -40,9 +40,8 @@ class OpenVINOEngine:
     """`Engine` on OpenVINO's CPU plugin.
 
     threads: CPU threads, and windows computed at a time. precision: `auto` is bf16 where the CPU computes in
-    it, else fp32. cache_dir: where compiled models are kept, None: nowhere. reason: for
-    `info`. Raises EngineError if the model
-    does not compile or the CPU lacks the precision, BundleError if the graph is not the spec's.
+    it, else fp32. reason: for `info`. Raises EngineError if the model does not compile or the CPU lacks the
+    precision, BundleError if the graph is not the spec's.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class OpenVINOEngine:
         *,
         threads: int = 1,
         precision: CPUPrecision = "auto",
-        cache_dir: Path | None = None,
         reason: str = "",
     ) -> None:
         core = ov.Core()
@@ -70,8 +68,6 @@ class OpenVINOEngine:
             "NUM_STREAMS": threads,
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
         }
-        if cache_dir is not None:
-            config["CACHE_DIR"] = str(cache_dir)
         path = bundle.onnx()
         try:
             model = core.read_model(path)

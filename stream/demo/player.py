@@ -65,5 +65,5 @@ class Player:
             noise=float(rng.uniform(0.8, 3.0)),
             blur=0.6,
         )
-        size = float(rng.uniform(0.45, 0.62))
+        size = float(rng.uniform(0.55, 0.72))
         return Scene(rng, shot.segments, self.width, self.height, lens=lens, body_height=size, border="turn")

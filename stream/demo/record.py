@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import gi
 import numpy as np
 
 from stream.demo.figure import Canvas
 from stream.demo.scene import Segments, sequence
 from stream.demo.schedule import Span
 from stream.frame import NS_PER_S
-
-gi.require_version("Gst", "1.0")
-from gi.repository import Gst  # noqa: E402
+from stream.gstreamer import Gst
 
 _PATIENCE_NS = 30 * NS_PER_S  # for the last frame to reach the disk
 

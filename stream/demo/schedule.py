@@ -7,7 +7,6 @@ the same on every machine.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -78,10 +77,6 @@ class Programme:
                         _append(found, Span(_published(label), at, at + seconds))
                     at += seconds
         return found
-
-    def table(self, start_s: float, end_s: float) -> str:
-        """The spans between start_s and end_s as JSON: a list of {"label", "start_s", "end_s"}."""
-        return json.dumps([span._asdict() for span in self.spans(start_s, end_s)])
 
     def _compose(self, number: int) -> tuple[Shot, ...]:
         rng = np.random.default_rng([self.seed, number])

@@ -28,6 +28,13 @@ def test_a_table_names_its_videos(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_without_any_of_its_videos_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "Subject1_ADL.csv"
+    table.write_text("File Name,Classes\n01.mp4, Sitting[0 to 4]\n", encoding="utf-8")
+    with pytest.raises(TrainError, match="none of its videos"):
+        find_quiet([table])
+
+
 def test_a_missing_table_is_told(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="no such table"):
         find_quiet([tmp_path / "x.csv"])

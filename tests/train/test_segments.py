@@ -5,7 +5,7 @@ import pytest
 
 from engine.spec import ModelSpec
 from stream.sampler import ClipSampler, Take
-from train.data.segments import action, camera_offsets, film, footage_of, grade, random_view, still
+from train.data.segments import action, camera_offsets, film, footage_of, grade, passing, random_view, still
 
 PLAIN = random_view(np.random.default_rng(1), strength=0.0)
 
@@ -53,6 +53,18 @@ def test_a_still_moves_nothing_but_its_noise(spec: ModelSpec) -> None:
     small = film(spec, footage_of(moving_square()), np.array([0]), PLAIN)[0]
     segment = still(np.random.default_rng(0), spec, small, 10, PLAIN)
     assert np.ptp(segment.pictures.astype(int), axis=0).max() == 0
+
+
+def test_what_passes_comes_and_goes_over_a_still_scene(spec: ModelSpec) -> None:
+    scene, other = film(spec, footage_of(moving_square()), np.array([0, 12]), PLAIN)
+    shares = []
+    for seed in range(12):
+        segment = passing(np.random.default_rng(seed), spec, scene, other, 72, PLAIN)
+        plain = grade(np.random.default_rng(0), scene[None], PLAIN)[0]
+        shares.append((segment.pictures != plain).mean(axis=(1, 2)))
+        assert segment.pictures.shape == (72, *scene.shape)
+    assert all(share.min() < 0.01 for share in shares)  # gone for a while
+    assert sum(share.max() > 0.03 for share in shares) >= 9
 
 
 def test_grades_stay_in_video_range(spec: ModelSpec) -> None:

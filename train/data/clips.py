@@ -70,8 +70,13 @@ def find_clips(root: Path, labels: tuple[str, ...]) -> list[ClipRef]:
     groups: dict[str, str] = {}
     split = root / "split.csv"
     if split.exists():
-        with open(split, newline="", encoding="utf-8") as file:
-            groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
+        try:
+            with open(split, newline="", encoding="utf-8") as file:
+                groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
+        except KeyError as error:
+            raise TrainError(f"{split}: it has no column {error}; expected the columns path and group") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise TrainError(f"{split}: cannot be read: {error}") from None
     refs = []
     for label in labels:
         files = sorted(p for p in (root / label).glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)

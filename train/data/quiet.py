@@ -33,18 +33,24 @@ def quiet_segments(classes: str) -> list[tuple[float, float]]:
 
 
 def find_quiet(tables: list[Path]) -> list[ClipRef]:
-    """Quiet stretches of all tables. Raises TrainError for a table or a video that is not there."""
+    """Quiet stretches of all tables.
+
+    A row whose video is not there is left out: a part of the data set is allowed. Raises TrainError for a table that is
+    not there, or of which no video is.
+    """
     refs = []
     for table in tables:
         if not table.exists():
             raise TrainError(f"{table}: no such table of quiet segments")
         subject, kind = table.stem.split("_")
+        videos = 0
         with open(table, newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file, skipinitialspace=True):
                 path = table.parent.parent / kind / f"{subject}_{row['File Name'].strip()}"
-                classes = row.get("Classes") or ""
-                segments = quiet_segments(classes)
-                if segments and not path.exists():
-                    continue
-                refs += [ClipRef(path, "none", subject, start, end) for start, end in segments]
+                if path.exists():
+                    videos += 1
+                    segments = quiet_segments(row.get("Classes") or "")
+                    refs += [ClipRef(path, "none", subject, start, end) for start, end in segments]
+        if not videos:
+            raise TrainError(f"{table}: none of its videos is in {table.parent.parent / kind}")
     return refs

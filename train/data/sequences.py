@@ -162,7 +162,8 @@ class SequenceMaker:
         """Any frame of any clip."""
         everything = self._all + self._quiet
         footage: Footage = everything[rng.integers(len(everything))]
-        return film(self._spec, footage, np.array([rng.integers(len(footage.y))]), view)[0]
+        picture: U8 = film(self._spec, footage, np.array([rng.integers(len(footage.y))]), view)[0]
+        return picture
 
     def drawn(self, rng: np.random.Generator, ticks: int, none_share: float) -> Sequence:
         """The drawn actor goes from action to action, idles or is not there."""

@@ -104,11 +104,6 @@ def test_bf16_is_refused_where_the_cpu_lacks_it(bundle):
             OpenVINOEngine(bundle, precision="bf16")
 
 
-def test_compiled_models_are_cached(bundle, tmp_path):
-    OpenVINOEngine(bundle, cache_dir=tmp_path).close()
-    assert list(tmp_path.iterdir())
-
-
 def replaced_graph(bundle, folder, change):
     shutil.copytree(bundle.path, folder)
     path = folder / "network.fp32.onnx"
