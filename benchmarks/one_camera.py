@@ -82,7 +82,8 @@ class ServiceUnderTest:
         self.addresses: tuple[str, str] | None = None
         self._ready = threading.Event()
         self._last = ""
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
 
     def wait(self) -> tuple[str, str]:
         """The addresses of events and replay, once it publishes. Raises RuntimeError."""
@@ -96,6 +97,7 @@ class ServiceUnderTest:
         self.process.send_signal(signal.SIGINT)
         if code := self.process.wait(30):
             raise RuntimeError(f"swinstream ended with exit code {code}: {self._last.strip()}")
+        self._reader.join()  # skipped windows that were not told yet are, in the end
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
@@ -140,8 +142,8 @@ def measure(camera: str, *, model: str | None, seconds: float, warm_up_s: float,
             wall_s, after = time.monotonic() - begun_s, tree.cpu_s()
             stop.set()
             listener.join()
-            skipped = service.skipped_windows - skipped
             service.stop()
+            skipped = service.skipped_windows - skipped
         finally:
             stop.set()
             service.process.kill()

@@ -217,7 +217,3 @@ class ModelSpec(Strict):
     @property
     def window_s(self) -> float:
         return self.ticks / self.rate_hz
-
-    @property
-    def step_s(self) -> float:
-        return self.pattern.ticks / self.rate_hz

@@ -136,7 +136,7 @@ class Camera:
                 trouble = error
             except Stopped:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # logged, and told
                 # A mistake of ours must not end the camera for good, and not without a word.
                 _log.exception("camera %s: unexpected error", self.task.name)
                 for tap in self._taps:

@@ -224,7 +224,9 @@ class Config(Section):
         for text in cameras:
             name, equals, uri = text.partition("=")
             if not equals or "://" in name:
-                raise ConfigError(f"--camera {without_address(text)!r}: expected NAME=URI, such as front-door=rtsp://host/path")
+                raise ConfigError(
+                    f"--camera {without_address(text)!r}: expected NAME=URI, such as front-door=rtsp://host/path"
+                )
             entries.append({"name": name, "uri": uri})
         return _validated({"cameras": entries}, "--camera")
 

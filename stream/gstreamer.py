@@ -15,7 +15,7 @@ if sys.platform == "linux":
     with contextlib.suppress(OSError):  # a system without GCC's runtime has no such conflict
         ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 
-import gi  # noqa: E402
+import gi
 
 for _name in ("Gst", "GstApp", "GstBase", "GstVideo"):
     gi.require_version(_name, "1.0")

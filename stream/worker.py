@@ -58,8 +58,8 @@ class Outbox:
     """Messages on their way to the core. Cameras never wait for the core: a thread does the sending.
 
     While the core does not read, what it can do without is dropped beyond a thousand messages: pictures of live
-    cameras, which will be overwritten, and counters that come again. The rest may grow to ten thousand; a core that has not read for
-    that long is taken for dead.
+    cameras, which will be overwritten, and counters that come again. The rest may grow to ten thousand; a core that
+    has not read for that long is taken for dead.
     """
 
     def __init__(self, channel: Channel) -> None:

@@ -57,7 +57,7 @@ def imports_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module(path: Path) -> None:
-    """Nobody imports the composition root; a module is a noun of the field; a large one is worth a warning, and one too large fails."""
+    """Nobody imports the composition root; a module is a noun of the field; a large one warns, one too large fails."""
     assert "swinstream" not in imports_of(path)
     assert not {"utils", "util", "helpers", "helper", "common", "misc"} & {*path.relative_to(ROOT).parts, path.stem}
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem == "__init__"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
 
-from benchmarks.one_camera import Heard, percentiles, report, verdicts
+from benchmarks.one_camera import Heard, percentiles, report, skipped_in, verdicts
 from benchmarks.processes import MIB, ProcessTree, role
+from stream.frame import StreamKey
+from stream.logs import LineFormatter
+from stream.service import Service
 
 BUSY = """
 import subprocess, sys, time
@@ -53,6 +58,19 @@ def test_a_process_that_ended_keeps_its_share() -> None:
 )
 def test_roles(command: list[str], expected: str) -> None:
     assert role(command) == expected
+
+
+def test_skipped_windows_are_read_from_the_services_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Of four, the service tells the first at once and the others in one line, when it ends at the latest."""
+    nothing = cast(Any, None)
+    service = Service([], nothing, nothing, nothing)
+    with caplog.at_level(logging.WARNING, "stream.service"):
+        for _ in range(4):
+            service._log_skip(StreamKey("camera", "full"), "backlog")
+        service._tell_skips()
+    lines = [LineFormatter(as_json=True).format(record) for record in caplog.records]
+    assert [skipped_in(line) for line in lines] == [1, 3]
+    assert skipped_in("camera live camera=count=7") == 0
 
 
 def test_percentiles() -> None:

@@ -52,6 +52,30 @@ def test_wrong_usage(program: Program, args: list[str]) -> None:
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["run", "--camera", "a=~nosuchuser/x.mp4"], "~nosuchuser is the home folder of nobody"),
+        (["run", "--camera", "a=x.mp4", "--journal", "~nosuchuser/e"], "~nosuchuser is the home folder of nobody"),
+        (["run", "--camera", "a=x.mp4", "--model", "~nosuchuser"], "does not exist"),
+        (["run", "--camera", "rtsp://admin:s3c#ret@h/x"], "expected NAME=URI"),
+        (["run", "--camera", "a=rtsp://admin:s3c#ret@h/x"], "write special characters"),
+        (["subscribe", "--since", "first", "--camera", "Front_Door"], "no camera is named 'Front_Door'"),
+        (["subscribe", "--since", "x" * 70 + ":1"], "is no position"),
+        (["evaluate", "x" * 300, "--data", "clips"], "cannot be read: File name too long"),
+        (["train", "nothing.yaml"], "cannot be read"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_clear_line(program: Program, args: list[str], told: str) -> None:
+    ended = program.run(*args)
+    assert ended.code == 2, ended.text
+    (line,) = ended.err.splitlines()
+    assert line.startswith("swinstream: ")
+    assert told in line
+    assert "s3c#ret" not in line
+
+
 def test_run_and_subscribe(program: Program, motion_bundle: Bundle, tmp_path: Path) -> None:
     """A camera is watched; a subscriber sees every event, from the first to those that the end brings."""
     journal = tmp_path / "events.sqlite3"

@@ -142,7 +142,7 @@ def test_ten_actions_of_a_subject_never_trained_on(tmp_path: Path) -> None:
     delays = []
     for action in truth:
         for received_ns, event in received:
-            span = Span(event["label"], utc_ns(event["start"]), None)
+            span = Span(event["label"], utc_ns(event["start"]), utc_ns(last[event["id"]]["end"]))
             if event["phase"] == "start" and event["label"] == action.label and overlaps(span, action, slack_ns=0):
                 delays.append((received_ns - action.start_ns) / 1e9)
                 break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -126,6 +127,26 @@ def test_what_gstreamer_needs_is_in_the_list() -> None:
     owners = {line.split(":")[0] for line in asked.stdout.splitlines()}
     # GStreamer's core elements come with every plugin package.
     assert owners - {"libgstreamer1.0-0"} <= set(debian_packages())
+
+
+@pytest.mark.parametrize("how", ["command line", "environment"])
+def test_make_run_hands_the_camera_on_as_it_is(how: str, tmp_path: Path) -> None:
+    """Quotes, dollars and spaces of a password reach the program, and no shell reads them."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    stubs = {"scripts/setup.sh": "true", ".venv/bin/swinstream": 'printf "%s\\n" "$@"'}
+    for name, body in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    uri = """rtsp://me:it's "$HOME" $(id) `id` #1@192.0.2.7/stream1"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    if how == "environment":
+        command, environment["CAMERA"] = ["make", "run"], uri
+    else:  # where make itself reads a dollar
+        command = ["make", "run", "CAMERA=" + uri.replace("$", "$$")]
+    made = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert made.stdout.splitlines() == ["run", "--camera", f"camera={uri}"]
 
 
 def test_setup_says_what_it_takes() -> None:

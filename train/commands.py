@@ -54,7 +54,7 @@ def _failure(error: Exception) -> str | None:
     """
     last = str(error).strip().rpartition("\n")[2]
     if " in DataLoader worker process " not in str(error):
-        return None if type(error) is RuntimeError else str(error)
+        return None if isinstance(error, RuntimeError) else str(error)
     name, _, text = last.partition(": ")
     told = name.rpartition(".")[2] in {TrainError.__name__, SourceError.__name__}
     return text if told else None

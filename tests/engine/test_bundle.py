@@ -53,6 +53,19 @@ def test_missing_and_damaged_files_are_named(name, bundle_folder):
         Bundle.load(bundle_folder)
 
 
+def test_a_file_that_cannot_be_read_is_named(bundle_folder):
+    """The superuser may read everything but a folder's bytes and another process's memory."""
+    file = bundle_folder / "thresholds.yaml"
+    file.unlink()
+    file.symlink_to("/proc/self/mem")
+    with pytest.raises(BundleError, match=r"cannot be read: "):
+        Bundle.load(bundle_folder)
+    with pytest.raises(BundleError, match=r"cannot be read: File name too long"):
+        Bundle.load("x" * 300)
+    with pytest.raises(BundleError, match=r"the folder ~nosuchuser/x does not exist"):
+        Bundle.load("~nosuchuser/x")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -17,9 +17,9 @@ import pytest
 
 from stream import reconnect
 from stream.camera import Camera, enough
-from stream.failure import ErrorClass
+from stream.failure import ErrorClass, SourceError
 from stream.frame import Frame, StreamKey
-from stream.messages import CameraFinished, CameraStatus, CameraTask, EpochEnded, Message, WindowReady
+from stream.messages import CameraFinished, CameraStatus, CameraTask, EpochEnd, EpochEnded, Message, WindowReady
 from stream.ring import RingShape, RingWriter, SharedBlock
 from stream.tap import Tap
 from stream.zone import Zone
@@ -188,6 +188,90 @@ def test_a_mistake_of_ours_is_told_and_the_camera_tried_again(caplog: pytest.Log
     assert lost.error == ErrorClass.PROTOCOL
     assert "ZeroDivisionError" in lost.text
     assert "unexpected error" in caplog.text
+
+
+class WronglyCutTap(FaultyTap):
+    """Fails also when it is cut, which happens while another error is being dealt with."""
+
+    def frame(self, frame: Frame) -> None:
+        if self.counts.offered > 2:
+            raise SourceError(ErrorClass.PROTOCOL, "enough")
+        Tap.frame(self, frame)
+
+    def cut(self, reason: EpochEnd) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_mistake_in_ending_an_epoch_does_not_end_the_camera() -> None:
+    told = Told()
+    with (
+        RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
+        running(camera(server.url()), told, WronglyCutTap),
+    ):
+        told.wait_for(lambda message: isinstance(message, CameraStatus) and message.state == "reconnecting")
+    assert "camera_lost" in [ended.reason for ended in told.of(EpochEnded)]
+    assert not told.of(CameraFinished)
+
+
+def test_a_mistake_with_a_file_ends_it(clip: Path) -> None:
+    told = Told()
+    with running(camera(clip), told, WronglyCutTap):
+        told.wait_for(lambda message: isinstance(message, CameraFinished))
+    assert told.messages[-1] == CameraFinished("cam", "failed", "internal error (ZeroDivisionError)")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_camera_whose_thread_ends_without_a_word(clip: Path) -> None:
+    told = Told()
+
+    def broken(message: Message) -> None:
+        if isinstance(message, CameraStatus) and message.state == "connecting":
+            raise ZeroDivisionError
+        told(message)
+
+    made = Camera(camera(clip), broken)
+    made.start([])
+    made.join(10.0)
+    assert made.ended
+    assert not told.messages
+    made.give_up()
+    made.give_up()
+    (finished,) = told.of(CameraFinished)
+    assert (finished.reason, finished.text) == ("failed", "internal error: its thread has ended")
+
+
+def test_a_new_connection_is_measured_anew() -> None:
+    """A slow camera comes back: it is not `degraded: 0.0 fps` before it has been measured."""
+    told = Told()
+
+    def states() -> list[str]:
+        return [status.state for status in told.of(CameraStatus)]
+
+    with RtspServer("camera", "--fps", "4", "--size", "160x120") as first, running(camera(first.url()), told):
+        told.wait_for(lambda _: "degraded" in states())
+        first.close()
+        told.wait_for(lambda _: "reconnecting" in states())
+        with RtspServer("camera", "--fps", "20", "--size", "160x120", "--port", str(first.port)):
+            told.wait_for(lambda _: states()[-1] in {"live", "degraded"})
+            assert states()[-1] == "live"
+    assert not [status for status in told.of(CameraStatus) if status.text.startswith("0.0 fps")]
+
+
+def test_a_camera_that_repeats_itself_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnect, "HEALTHY_S", 1.0)
+    told = Told()
+    with (
+        RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
+        running(camera(server.url(), timeout_s=2), told) as made,
+    ):
+        told.wait_for(lambda message: isinstance(message, WindowReady))
+        server.say("repeat")
+        time.sleep(0.5)
+        newest_s = made._backoff._last_frame_s
+        decoded = made.counters().decoded
+        time.sleep(0.5)
+        assert made.counters().decoded > decoded
+        assert made._backoff._last_frame_s == newest_s
 
 
 def test_counters_are_those_of_the_time_between(clip: Path) -> None:

@@ -42,6 +42,8 @@ class TestFromCameras:
             (["rtsp://u:hunter2@cam/x?a=b"], "expected NAME=URI"),
             (["Front=rtsp://u:hunter2@cam/x"], "small letters"),
             (["a=x.mp4", "a=y.mp4"], r"cameras\[1\].name: two cameras are named 'a'"),
+            (["rtsp://u:hun#ter2@cam/x"], "--camera 'rtsp://\\*\\*\\*': expected NAME=URI"),
+            (["a=~nosuchuser/x.mp4"], "home folder of nobody"),
             (["a="], "empty"),
             (["a=gopher://u:hunter2@cam"], "cannot open 'gopher://'"),
             ([], "at least 1"),
@@ -51,6 +53,7 @@ class TestFromCameras:
         with pytest.raises(ConfigError, match=error) as caught:
             Config.from_cameras(cameras)
         assert "hunter2" not in str(caught.value)
+        assert "hun#ter2" not in str(caught.value)
 
 
 class TestWithOptions:
@@ -68,6 +71,17 @@ class TestWithOptions:
         assert made.replay.address == "tcp://127.0.0.1:2"
         assert made.journal.path == Path("j.sqlite3").absolute()
         assert base.with_options() == base
+
+    def test_the_replay_goes_beside_the_publisher(self) -> None:
+        assert config().replay_address == "tcp://127.0.0.1:5557"
+        assert config().with_options(publish="tcp://127.0.0.1:6000").replay_address == "tcp://127.0.0.1:6001"
+        assert config(publish={"address": "tcp://[::1]:6000"}).replay_address == "tcp://[::1]:6001"
+        assert config().with_options(publish="tcp://127.0.0.1:0").replay_address == "tcp://127.0.0.1:0"
+        assert config().with_options(publish="ipc:///tmp/e").replay_address == "tcp://127.0.0.1:5557"
+        given = config(replay={"address": "tcp://127.0.0.1:9"})
+        assert given.with_options(publish="tcp://127.0.0.1:6000").replay_address == "tcp://127.0.0.1:9"
+        with pytest.raises(ConfigError, match=r"journal.path: ~nosuchuser/e: "):
+            config().with_options(journal="~nosuchuser/e")
 
     def test_are_checked(self) -> None:
         with pytest.raises(ConfigError, match=r"publish.address: refusing to serve tcp://0.0.0.0:1"):

@@ -76,7 +76,7 @@ def test_a_good_one(file: Path) -> None:
         (GOOD + "    zones: []\n", ":4: cameras[0].zones: expected at least 1"),
         (
             "cameras:\n  - name: a\n    uri: nope://x\n",
-            ":3: cameras[0].uri: 'nope://x': cannot open 'nope://' addresses",
+            ":3: cameras[0].uri: 'nope://***': cannot open 'nope://' addresses",
         ),
         ("cameras: []\n", ":1: cameras: expected at least 1"),
         ("cameras: x\n", ":1: cameras: 'x': expected a valid tuple"),
@@ -115,6 +115,14 @@ def test_a_good_one(file: Path) -> None:
 def test_a_wrong_one(file: Path, text: str | bytes, expected: str) -> None:
     (line, *_) = problems(file, text)
     assert line.startswith(expected)
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "s3c#ret", "wh?o", "x/y z@q"])
+def test_a_password_in_an_address_that_cannot_be_parsed(file: Path, password: str) -> None:
+    (line,) = problems(file, f"cameras:\n  - name: a\n    uri: 'rtsp://admin:{password}@h/x'\n")
+    assert line.startswith(":3: cameras[0].uri: 'rtsp://***': ")
+    assert password not in line
+    assert "admin" not in line
 
 
 def test_every_problem_has_its_line(file: Path) -> None:

@@ -16,6 +16,7 @@ def test_for_machines(motion_bundle: Bundle, capsys: pytest.CaptureFixture[str])
     assert info(str(motion_bundle.path), as_json=True) == 0
     (line,) = capsys.readouterr().out.splitlines()
     facts = json.loads(line)
+    assert (facts["version"], facts["fingerprint"]) == (SPEC.version, motion_bundle.fingerprint[:12])
     assert facts["labels"] == ["move", "count", "none"]
     assert (facts["name"], facts["rate_hz"], facts["window_s"]) == ("motion", 10.0, 0.6)
     assert facts["macs_per_window"] == sum(row.macs for row in costs(SPEC)) > 0

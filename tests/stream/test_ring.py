@@ -70,17 +70,6 @@ def test_reads_into_the_callers_array() -> None:
     assert out[:, 0, 0].tolist() == [12, 13, 14, 15]
 
 
-def test_repeat_copies_the_picture_before() -> None:
-    writer, reader = ring()
-    write(writer, 13)
-    writer.repeat()
-    writer.commit(times(12, repeated=True))
-    read = reader.read(12, 2)
-    assert read is not None
-    assert read.pictures[1].tolist() == read.pictures[0].tolist()
-    assert read.repeated.tolist() == [False, True]
-
-
 def test_overwritten_pictures_are_not_handed_out() -> None:
     writer, reader = ring()
     write(writer, 4)

@@ -365,6 +365,21 @@ def test_skipped_windows_end_nothing_and_are_counted(tmp_path: Path, motion_bund
     assert bench.service.cameras["cam"].zones["full"].skipped == {"backlog": 1, "overwritten": 1}
 
 
+def test_events_name_the_model_by_its_fingerprint(tmp_path: Path, motion_bundle: Bundle) -> None:
+    bench, _ = told(tmp_path, motion_bundle, ready(0), result(ready(0)), EpochEnded(CAM, 0, "eof", None))
+    model = bench.events[0].model
+    assert (model.name, model.version) == ("motion", motion_bundle.fingerprint[:12])
+
+
+def test_every_skip_is_logged(tmp_path: Path, motion_bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    """The first at once, those of the last seconds at the end."""
+    skips = [Skipped(ready(n), SkipReason.BACKLOG) for n in range(3)]
+    with caplog.at_level("WARNING"):
+        told(tmp_path, motion_bundle, *(ready(n) for n in range(3)), *skips)
+    logged = [record.getMessage() for record in caplog.records if "windows skipped" in record.getMessage()]
+    assert [line.split()[2] for line in logged] == ["count=1", "count=2"]
+
+
 def test_a_result_that_is_not_finite_ends_the_event(tmp_path: Path, motion_bundle: Bundle) -> None:
     bench, _ = told(
         tmp_path,

@@ -25,7 +25,7 @@ from stream.journal import Journal, Retention
 from stream.publish import Publisher
 from stream.security import ClientCurve, KeyPair, ServerCurve
 from stream.sequence import Gap
-from stream.subscription import Item, SubscribeError, Subscription, replay_address
+from stream.subscription import Item, SubscribeError, Subscription
 from stream.wire import EventMessage, HeartbeatMessage, Position, StatusMessage
 from tests.event_publisher import Feed, PublisherThread, free_addresses, publisher_in, read_journal
 
@@ -587,11 +587,17 @@ def test_what_cannot_be_meant(options: dict[str, str], error: str) -> None:
         Subscription(**options)  # type: ignore[arg-type]
 
 
-def test_replay_address() -> None:
-    assert replay_address("tcp://127.0.0.1:5556") == "tcp://127.0.0.1:5557"
-    assert replay_address("tcp://[::1]:5556") == "tcp://[::1]:5557"
-    assert replay_address("ipc:///tmp/events") is None
-    assert replay_address("tcp://h:65535") is None
+@pytest.mark.parametrize("camera", ["Front_Door", "a/b", "", "x" * 65])
+def test_a_camera_that_cannot_be_is_refused(camera: str) -> None:
+    with pytest.raises(SubscribeError, match="expected small letters"):
+        Subscription(camera=camera, since="first")
+
+
+@pytest.mark.parametrize("since", ["x" * 70 + ":1", ("x" * 70, 1), "R:" + "9" * 5000, ":1", "R:-1"])
+def test_a_position_that_cannot_be_is_refused(since: str | tuple[str, int]) -> None:
+    with pytest.raises(SubscribeError, match=r"is no position: expected RUN:SEQ.*, or first, or last") as caught:
+        Subscription(since=since)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_publisher_on_ipc_has_its_replay_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.uri import CameraUri, UriError, redact
+from stream.uri import CameraUri, UriError, redact, without_address
 
 SECRET = "p@ss/w:rd#1"
 
@@ -49,6 +49,19 @@ def test_secrets_in_path_and_query_are_hidden_but_sent(text: str, shown: str) ->
 
 def test_any_text_can_be_redacted() -> None:
     assert redact("cannot open rtsp://a:b@h/x?pwd=c rtsp://d@e") == "cannot open rtsp://***@h/x?pwd=*** rtsp://***@e"
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "s3c#ret", "who?", "p@ss/w", "%zz"])
+def test_an_unescaped_password_is_hidden_in_any_text(password: str) -> None:
+    text = f"rtsp://admin:{password}@h/x"
+    assert redact(f"a {text}: b") == "a rtsp://***@h/x: b"
+    assert without_address(text) == "rtsp://***"
+    assert without_address("film.mp4") == "film.mp4"
+
+
+def test_the_home_of_a_user_who_does_not_exist() -> None:
+    with pytest.raises(UriError, match=r"~nosuchuser/x\.mp4: ~nosuchuser is the home folder of nobody"):
+        CameraUri.parse("~nosuchuser/x.mp4")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,26 @@ def test_the_watchdog_ends_a_worker_whose_lock_is_held() -> None:
         ours.close()
 
 
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    """The core's end of a connection, and a worker's."""
+    ours, theirs = Channel.pair()
+    other = Channel(theirs)
+    yield ours, other
+    ours.close()
+    other.close()
+
+
+@pytest.fixture
+def ours(ends: tuple[Channel, Channel]) -> Channel:
+    return ends[0]
+
+
+@pytest.fixture
+def outbox(ends: tuple[Channel, Channel]) -> Outbox:
+    return Outbox(ends[1])
+
+
 def heard_until_closed(outbox: Outbox, channel: Channel) -> list[object]:
     """Close the outbox, and read what it still sends."""
     heard: list[object] = []
@@ -111,20 +131,15 @@ def heard_until_closed(outbox: Outbox, channel: Channel) -> list[object]:
     return heard
 
 
-def test_outbox_keeps_the_order() -> None:
-    ours, theirs = Channel.pair()
-    outbox = Outbox(Channel(theirs))
+def test_outbox_keeps_the_order(outbox: Outbox, ours: Channel) -> None:
     sent = [ready(n) for n in range(500)]
     for message in sent:
         outbox.tell(message)
     assert heard_until_closed(outbox, ours) == sent
-    ours.close()
 
 
-def test_outbox_never_blocks_and_drops_only_what_it_may() -> None:
+def test_outbox_never_blocks_and_drops_only_what_it_may(outbox: Outbox, ours: Channel) -> None:
     """The core does not read: a camera goes on, windows and counters are dropped, the end of an epoch is not."""
-    ours, theirs = Channel.pair()
-    outbox = Outbox(Channel(theirs))
     text = "x" * 1000
     started_s = time.monotonic()
     for n in range(5000):
@@ -139,21 +154,23 @@ def test_outbox_never_blocks_and_drops_only_what_it_may() -> None:
     assert heard[-1] == ended
     assert sum(isinstance(message, CameraStatus) for message in heard) == 500
     assert sum(isinstance(message, WindowReady) for message in heard) < 5000
-    ours.close()
 
 
-def test_outbox_gives_up_on_a_core_that_never_reads() -> None:
-    ours, theirs = Channel.pair()
-    outbox = Outbox(Channel(theirs))
+def test_outbox_keeps_the_windows_of_a_file(outbox: Outbox, ours: Channel) -> None:
+    """Its reader waits until each has been taken: one that is dropped would be waited for for ever."""
+    for n in range(5000):
+        outbox.tell(ready(n), lossless=True)
+    heard = heard_until_closed(outbox, ours)
+    assert heard == [ready(n) for n in range(5000)]
+
+
+def test_outbox_gives_up_on_a_core_that_never_reads(outbox: Outbox) -> None:
     for n in range(10 * worker._BACKLOG + 10_000):
         outbox.tell(CameraFinished("cam", "failed", f"{n}" * 10))
     assert outbox.broken
-    ours.close()
 
 
-def test_outbox_notices_that_the_core_is_gone() -> None:
-    ours, theirs = Channel.pair()
-    outbox = Outbox(Channel(theirs))
+def test_outbox_notices_that_the_core_is_gone(outbox: Outbox, ours: Channel) -> None:
     ours.close()
     outbox.tell(ready(0))
     outbox.close(5.0)

@@ -31,6 +31,13 @@ def test_missing_folder_and_missing_label_are_named(clips: Path, tmp_path: Path)
         find_clips(clips, ("walk", "run"))
 
 
+def test_a_split_without_its_columns_is_told(clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips / "walk", tmp_path / "walk")
+    (tmp_path / "split.csv").write_text("file,subject\nwalk/anna.mp4,anna\n", encoding="utf-8")
+    with pytest.raises(TrainError, match=r"split\.csv: it has no column 'path'; expected"):
+        find_clips(tmp_path, ("walk",))
+
+
 def test_footage_is_decoded_with_its_times(clips: Path) -> None:
     footage = load_footage(ClipRef(clips / "walk" / "anna.mp4", "walk", "anna"), max_height=1000)
     assert footage.y.shape == (30, 128, 160)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import pytest
 
@@ -50,11 +49,6 @@ def test_is_the_same_for_the_same_seed_and_asked_in_any_order() -> None:
     times = [float(t) for t in range(0, 800, 7)]
     assert [a.truth_at(t) for t in times] == [b.truth_at(t) for t in reversed(times)][::-1]
     assert a.spans(0, 500) != Programme(6).spans(0, 500)
-
-
-def test_the_table_is_json_of_the_spans() -> None:
-    rows = json.loads(Programme(2).table(0, 30))
-    assert [(r["label"], r["start_s"], r["end_s"]) for r in rows] == [tuple(s) for s in Programme(2).spans(0, 30)]
 
 
 def test_refuses_times_before_the_beginning_and_negative_seeds() -> None:
