@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NONE_LABEL = "none"
-LABEL_PATTERN = r"[a-z0-9][a-z0-9_-]*"
+LABEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]*"  # as UCF-101 names them: ApplyEyeMakeup
 
 Modality = Literal["rgb", "rgb+flow", "lessrgb+flow"]
 
@@ -128,7 +128,7 @@ class ModelSpec(Strict):
             raise ValueError("labels must differ from each other")
         if unfit := [label for label in self.labels if not re.fullmatch(LABEL_PATTERN, label)]:
             raise ValueError(
-                f"labels are part of topics and names of folders: '{unfit[0]}' must be small letters a-z, digits, "
+                f"labels are part of topics and names of folders: '{unfit[0]}' must be letters a-z, digits, "
                 "hyphens and underscores, and begin with a letter or digit"
             )
         if self.ticks <= 0 or self.ticks % self.pattern.ticks:

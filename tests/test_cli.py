@@ -137,7 +137,7 @@ def test_a_live_table_in_a_terminal(program: Program, motion_bundle: Bundle) -> 
             shown += os.read(ours, 65536).decode(errors="replace")
         except OSError:  # the other end is closed
             break
-        if not interrupted and "move 1.00" in shown and "lost refused" in shown:
+        if not interrupted and " started " in shown and "lost refused" in shown:
             process.send_signal(signal.SIGINT)
             interrupted = True
     os.close(ours)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from stream.failure import EndOfStream
 from stream.frame import Frame
+from stream.home import expanded
 from stream.source import Source
 from train.config import TrainError
 
@@ -58,8 +59,14 @@ def data_root() -> Path:
 
 
 def resolve(path: str) -> Path:
-    """An absolute path as it is; a relative one below the current folder if it exists there, else below data_root()."""
-    given = Path(path).expanduser()
+    """An absolute path as it is; a relative one below the current folder if it exists there, else below data_root().
+
+    Raises TrainError for the home folder of an unknown user.
+    """
+    try:
+        given = expanded(path)
+    except ValueError as error:
+        raise TrainError(str(error)) from None
     return given if given.is_absolute() or given.exists() else data_root() / given
 
 
