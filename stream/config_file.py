@@ -92,20 +92,26 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path}:{line}: not UTF-8") from None
 
 
-def _nodes(node: yaml.Node) -> Iterator[yaml.Node]:
+def _nodes(node: yaml.Node, above: tuple[yaml.Node, ...] = ()) -> Iterator[yaml.Node]:
+    """The node and all below it. Raises ValueError where an alias stands inside what it stands for."""
+    if any(node is parent for parent in above):
+        raise ValueError(f"line {node.start_mark.line + 1}: an alias stands inside what it stands for")
     yield node
     if isinstance(node, yaml.MappingNode):
         for _, value in node.value:
-            yield from _nodes(value)
+            yield from _nodes(value, (*above, node))
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _nodes(value)
+            yield from _nodes(value, (*above, node))
 
 
 def _check(root: yaml.Node) -> None:
-    for count, node in enumerate(_nodes(root)):
-        if count > _MAX_NODES:
+    nodes = []
+    for node in _nodes(root):  # all of it first: what is wrong inside an endless alias could not be placed
+        nodes.append(node)
+        if len(nodes) > _MAX_NODES:
             raise _At(root, "the file stands for too many values; use fewer aliases")
+    for node in nodes:
         if not isinstance(node, yaml.MappingNode):
             continue
         seen: dict[str, int] = {}

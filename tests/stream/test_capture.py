@@ -302,7 +302,8 @@ def test_removing_and_adding_cameras_while_others_run(server: RtspServer) -> Non
         epoch = watch.until(WindowReady, lambda ready: ready.stream.camera == "two").epoch
         assert epoch > 0
         watch.until(WindowReady, lambda ready: ready.stream.camera == "one")
-    assert not [ended for ended in watch.of(EpochEnded) if ended.stream.camera == "one"]
+    # A busy machine may lose pictures of the other camera; it must not be ended for any other reason.
+    assert {ended.reason for ended in watch.of(EpochEnded) if ended.stream.camera == "one"} <= {"gap"}
 
 
 def test_two_cameras_of_one_name_are_refused(clip: Path) -> None:

@@ -69,6 +69,7 @@ def test_events_for_people_and_for_machines(capsys: pytest.CaptureFixture[str]) 
     assert [json.loads(line)["phase"] for line in capsys.readouterr().out.splitlines()] == ["start", "update", "end"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # closing the broken pipe complains, too
 def test_a_reader_that_is_gone_is_an_error_like_any_other() -> None:
     """Rich would end the program there and then, with events still open."""
     reading, writing = os.pipe()

@@ -256,3 +256,10 @@ class TestExamples:
 
     def test_are_what_there_is(self) -> None:
         assert sorted(p.stem for p in (ROOT / "configs" / "cameras").iterdir()) == ["encrypted", "one-camera", "shop"]
+
+
+def test_an_alias_inside_what_it_stands_for(tmp_path: Path) -> None:
+    path = tmp_path / "endless.yaml"
+    path.write_text("&0\n0000000:\n0: *0\n0000000:", encoding="utf-8")
+    with pytest.raises(ConfigError, match="an alias stands inside what it stands for"):
+        load_config(path)

@@ -39,7 +39,7 @@ def test_a_camera_that_is_well(motion_bundle: Bundle) -> None:
     known = cameras(motion_bundle, "door")
     known["door"].status = status("door", "live")
     dropped = {"not_sampled": 500, "late": 3}
-    known["door"].counters = CameraCounters("door", 1234, 617, 0, 51, dropped, 14.96, 1)
+    known["door"].counters = CameraCounters("door", 1234, 617, 0, 51, dropped, 14.96)
     zone = known["door"].zones["full"]
     zone.latency_ms = 41.6
     zone.skipped["backlog"] = 2
