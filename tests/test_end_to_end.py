@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from engine.bundle import Bundle
 from stream.demo.record import write_mp4
 from stream.demo.score import Span, overlaps, score
 from stream.wire import utc_ns
+from tests.event_publisher import free_addresses
 from tests.rtsp_server import RtspServer
 from train.data.clips import ClipRef, data_root, find_clips, load_footage
 from train.data.join import join_clips, rgb_pictures
@@ -41,19 +41,6 @@ while True:
     topic, message = socket.recv_multipart()
     print(time.time_ns(), message.decode(), flush=True)
 """
-
-
-def free_address() -> str:
-    """Two neighbouring free ports: events, and the replay socket that clients look for beside it."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return f"tcp://127.0.0.1:{port}"
 
 
 @contextmanager
@@ -103,8 +90,7 @@ def test_ten_actions_of_a_subject_never_trained_on(tmp_path: Path) -> None:
     assert f"left out: {SUBJECT}" in (bundle.path / "card.md").read_text(encoding="utf-8")
     refs = find_clips(data_root() / "weizmann", bundle.spec.actions)
     script = join_clips([ref for ref in refs if ref.group == SUBJECT], tmp_path / "ten.mp4")
-    address = free_address()
-    replay = f"tcp://127.0.0.1:{int(address.rpartition(':')[2]) + 1}"
+    address, replay = free_addresses()
     logs = {name: tmp_path / f"{name}.jsonl" for name in ("run", "client", "plain")}
     with (
         RtspServer("files", str(tmp_path)) as server,

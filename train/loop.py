@@ -154,12 +154,12 @@ def train_step(
     optim: OptimConfig,
     device: torch.device,
 ) -> StepLoss:
-    """One step on sequences: picture [N,L,Tp,H,W,3], flow [N,L,Tf,2,H,W], target and weight [N,L,S], reset [N,L]."""
+    """One step on sequences: picture [N,L,Tp,H,W,3], flow [N,L,Tf,2,H,W], target and weight [N,L,S]."""
     model.train()
     data = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
     mixed = device.type == "cuda"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-        out = model.forward_sequence(data["picture"], data["flow"], reset=data["reset"])
+        out = model.forward_sequence(data["picture"], data["flow"])
     loss = sequence_loss(out.logits.float(), data["target"], data["weight"], optim.label_smoothing)
     if optim.aux_weight:
         stateless = sequence_loss(out.stateless.float(), data["target"], data["weight"], optim.label_smoothing)

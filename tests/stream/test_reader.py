@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from stream.frame import NS_PER_S
 from stream.reader import read_windows
 from stream.zone import Zone, ZoneError, to_rgb
 from tests.video import Picture, flat, write_video
+from train.data.clips import data_root
 
 WIDTH, HEIGHT = 160, 128
 SPEC = ModelSpec(
@@ -27,7 +27,6 @@ SPEC = ModelSpec(
     width=80,
 )
 CONTENT = slice(10, 70)  # rows of the letterboxed picture that surely show the film
-DATA = Path(os.environ.get("SWINSTREAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 def rising(count: int, width: int = WIDTH, height: int = HEIGHT) -> Iterator[Picture]:
@@ -112,10 +111,7 @@ def test_still_pictures_have_no_flow_and_their_colours(tmp_path: Path) -> None:
 @pytest.mark.needs_data
 @pytest.mark.parametrize("action", ["walk", "bend"])
 def test_real_footage(action: str) -> None:
-    folder = DATA / "weizmann" / action
-    if not folder.is_dir():
-        pytest.skip(f"no footage in {folder}")
-    path = sorted(folder.glob("*.avi"))[0]
+    path = sorted((data_root() / "weizmann" / action).glob("*.avi"))[0]
     windows = list(read_windows(path, SPEC))
     assert len(windows) > 1
     clip = ClipBuilder(SPEC).build(windows)

@@ -197,7 +197,7 @@ class SequenceMaker:
     def tensors(self, rng: np.random.Generator, sequence: Sequence, skip_window: float) -> dict[str, Tensor]:
         """Windows of a sequence as the network's input, with lost ticks and skipped windows as live.
 
-        picture u8 [L,Tp,H,W,3], flow f16 [L,Tf,2,H,W], target i64 [L,S], weight f32 [L,S], reset bool [L].
+        picture u8 [L,Tp,H,W,3], flow f16 [L,Tf,2,H,W], target i64 [L,S], weight f32 [L,S].
         """
         spec, t = self._spec, self._spec.ticks
         pictures, pts_s = sequence.pictures.copy(), sequence.pts_s.copy()
@@ -227,5 +227,4 @@ class SequenceMaker:
             "flow": torch.from_numpy(flow[order]),
             "target": torch.from_numpy(targets[order]),
             "weight": torch.from_numpy(weights[order]),
-            "reset": torch.zeros(len(windows), dtype=torch.bool),
         }
