@@ -29,7 +29,7 @@ from stream.messages import (
     ZoneTask,
 )
 from stream.receiver import SourceOptions
-from stream.reconnect import Backoff
+from stream.reconnect import Backoff, ReconnectBudget
 from stream.source import Source
 from stream.tap import Stopped, Tap
 from stream.zone import ZoneError
@@ -41,12 +41,16 @@ _log = logging.getLogger(__name__)
 
 
 class Camera:
-    """Runs until its file is read, it fails for good, or it is stopped. tell: takes what the core is to know."""
+    """Runs until its file is read, it fails for good, or it is stopped.
 
-    def __init__(self, task: CameraTask, tell: Callable[[Message], None]) -> None:
+    tell: takes what the core is to know. budget: over this and other cameras; a live one waits for its turn.
+    """
+
+    def __init__(self, task: CameraTask, tell: Callable[[Message], None], budget: ReconnectBudget) -> None:
         self.task = task
         self._tell = tell
         self._taps: Sequence[Tap] = ()
+        self._budget = budget
         self._stopping = threading.Event()
         self._stop_reason: EpochEnd = "shutdown"
         self._backoff = Backoff(random.Random().uniform)
@@ -126,6 +130,8 @@ class Camera:
         state: CameraState = "connecting"
         while True:
             self._say(state)
+            if self.task.uri.live:
+                self.pause(self._budget.turn(time.monotonic()))
             try:
                 self._connection()
             except EndOfStream:

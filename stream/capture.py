@@ -39,6 +39,7 @@ from stream.messages import (
     Message,
     RemoveCamera,
     RingPlace,
+    SetBudget,
     StopWorker,
     WindowReady,
     WorkerLog,
@@ -46,7 +47,7 @@ from stream.messages import (
     ZoneTask,
 )
 from stream.process import WorkerProcess
-from stream.reconnect import HEALTHY_S, Backoff
+from stream.reconnect import HEALTHY_S, Backoff, budget_shares, usual_budget
 from stream.ring import RingReader, RingShape, SharedBlock
 from stream.zone import FULL, Zone
 
@@ -79,9 +80,11 @@ class CapturePool:
     """Cameras spread over worker processes.
 
     workers: how many processes at most; None: one for two processors, never more than there are cameras.
+    connects_per_s: the budget over all cameras; None: by their number, see `stream.reconnect`.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, connects_per_s: int | None = None) -> None:
+        self._connects_per_s = connects_per_s
         self._limit = workers if workers is not None else max(1, (os.cpu_count() or 1) // 2)
         self._shards: list[_Shard] = []
         self._readers: dict[tuple[int, StreamKey], RingReader] = {}
@@ -211,15 +214,24 @@ class CapturePool:
     def _launch(self) -> None:
         """Hand waiting cameras to their workers, starting those that are due."""
         now_s = time.monotonic()
-        for shard in self._shards:
+        counts = [len(_names(shard)) for shard in self._shards]
+        shares = budget_shares(self._connects_per_s or usual_budget(sum(counts)), counts)
+        for shard, share in zip(self._shards, shares, strict=True):
+            if shard.worker is not None and share != shard.worker.connects_per_s:
+                self._set_budget(shard.worker, share)
             if not shard.waiting or (shard.worker is None and now_s < shard.due_s):
                 continue
             if shard.worker is None:
                 shard.worker = WorkerProcess(now_s)
+                self._set_budget(shard.worker, share)
             tasks, shard.waiting = shard.waiting, []
             shard.worker.tasks.update({task.name: task for task in tasks})
             for first in range(0, len(tasks), _BATCH):
                 self._hand_over(shard.worker, tasks[first : first + _BATCH])
+
+    def _set_budget(self, worker: WorkerProcess, connects_per_s: int) -> None:
+        worker.connects_per_s = connects_per_s
+        self._send(worker, SetBudget(connects_per_s))
 
     def _hand_over(self, worker: WorkerProcess, tasks: list[CameraTask]) -> None:
         rings: list[tuple[RingPlace, ...]] = []

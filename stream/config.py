@@ -153,6 +153,13 @@ class CaptureConfig(Section):
     """How cameras are spread over processes."""
 
     workers: int | None = Field(None, ge=1, le=64, description="capture processes; default: by the number of cores")
+    connects_per_s: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="connects a second over all cameras, at the start and after a cut of the network; "
+        "default: 10, or a twentieth of the cameras",
+    )
 
 
 class Config(Section):

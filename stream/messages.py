@@ -89,11 +89,18 @@ class RemoveCamera:
 
 
 @dataclass(frozen=True, slots=True)
+class SetBudget:
+    """Connect at most so often from now on: this worker's share of the budget over all cameras."""
+
+    connects_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopWorker:
     """End every camera (`shutdown`) and exit."""
 
 
-Command = AddCameras | RemoveCamera | StopWorker
+Command = AddCameras | RemoveCamera | SetBudget | StopWorker
 
 
 # ---- worker to core

@@ -17,7 +17,8 @@ class WorkerProcess:
     """A running worker.
 
     tasks: the cameras it has. blocks: numbers of the shared blocks it writes. started_s, heard_s: when it was
-    started and last said something, by the monotonic clock. starting: it has said nothing yet.
+    started and last said something, by the monotonic clock. starting: it has said nothing yet. connects_per_s: the
+    share of the budget it was told; 0: none yet.
     """
 
     def __init__(self, now_s: float) -> None:
@@ -33,6 +34,7 @@ class WorkerProcess:
         self.started_s = now_s
         self.heard_s = now_s
         self.starting = True
+        self.connects_per_s = 0
         self.tasks: dict[str, CameraTask] = {}
         self.blocks: set[int] = set()
 

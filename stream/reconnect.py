@@ -6,17 +6,25 @@ The class of the error sets base and cap: a cable that was pulled is worth half 
 not worth a try a second, which would only lock the account.
 
 A camera that connects and dies again at once has not recovered: only `HEALTHY_S` of frames make it start over
-from the base. A budget over all cameras is a caller's matter: it may only lengthen a wait from here.
+from the base.
+
+Over all cameras there is a budget of connects a second. A camera asks for its turn when its own wait is over (or
+when it is started), and turns are given evenly spaced, so that a network that comes back after a cut, or a program
+that starts with a thousand cameras, meets no storm. Each capture worker has its share of the budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from stream.failure import ErrorClass
 
 HEALTHY_S = 10.0
+
+LEAST_BUDGET = 10  # connects a second, however few the cameras
+BACK_WITHIN_S = 20  # all cameras can have had their turn in so long; with the longest usual wait, in under a minute
 
 
 class Pace(NamedTuple):
@@ -69,3 +77,33 @@ class Backoff:
         self._first_frame_s = None
         self._wait_s = min(pace.cap_s, self._uniform(pace.base_s, 3 * self._wait_s))
         return self._wait_s
+
+
+class ReconnectBudget:
+    """At most so many connects in any second, evenly spaced, first come first served. Any thread may ask.
+
+    Pure but for its lock: the caller says what time it is. connects_per_s: may be changed at any time.
+    """
+
+    def __init__(self, connects_per_s: int) -> None:
+        self.connects_per_s = connects_per_s
+        self._next_s = -float("inf")
+        self._lock = threading.Lock()
+
+    def turn(self, now_s: float) -> float:
+        """Take the next turn: how many seconds from now it is."""
+        with self._lock:
+            turn_s = max(now_s, self._next_s)
+            self._next_s = turn_s + 1 / self.connects_per_s
+        return turn_s - now_s
+
+
+def usual_budget(cameras: int) -> int:
+    """Connects a second for so many cameras, where nothing else is configured."""
+    return max(LEAST_BUDGET, -(-cameras // BACK_WITHIN_S))
+
+
+def budget_shares(connects_per_s: int, cameras: Sequence[int]) -> list[int]:
+    """A budget divided among workers by how many cameras each has; every worker gets at least one connect a second."""
+    total = max(1, sum(cameras))
+    return [max(1, connects_per_s * n // total) for n in cameras]

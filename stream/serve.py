@@ -44,7 +44,7 @@ def serve(
     """
     with contextlib.ExitStack() as stack:
         # Whatever cannot be had is found out before anything is published.
-        capture = stack.enter_context(CapturePool(config.capture.workers))
+        capture = stack.enter_context(CapturePool(config.capture.workers, config.capture.connects_per_s))
         recognition = Recognition(capture, plan.engines)
         stack.callback(recognition.stop)
         engines = {name: engine.info for name, engine in recognition.start().items()}

@@ -37,11 +37,13 @@ from stream.messages import (
     Message,
     RemoveCamera,
     RingPlace,
+    SetBudget,
     StopWorker,
     WindowReady,
     WorkerAlive,
     WorkerLog,
 )
+from stream.reconnect import LEAST_BUDGET, ReconnectBudget
 from stream.ring import RingShape, RingWriter, SharedBlock
 from stream.sampler import phase_of
 from stream.tap import Tap
@@ -119,6 +121,7 @@ class Worker:
         self._channel = channel
         self._outbox = Outbox(channel)
         self._cameras: dict[str, Camera] = {}
+        self._budget = ReconnectBudget(LEAST_BUDGET)
         logging.getLogger("stream").addHandler(_LogHandler(self._outbox))
 
     def run(self) -> None:
@@ -149,6 +152,8 @@ class Worker:
                     self._add(command)
                 case RemoveCamera(camera=name):
                     self._stop([name], "removed")
+                case SetBudget(connects_per_s=connects_per_s):
+                    self._budget.connects_per_s = connects_per_s
                 case StopWorker():
                     return False
         return True
@@ -162,7 +167,7 @@ class Worker:
     def _start(
         self, task: CameraTask, places: tuple[RingPlace, ...], memory: SharedBlock, block: int, epoch: int
     ) -> None:
-        camera = Camera(task, self._outbox.tell)
+        camera = Camera(task, self._outbox.tell, self._budget)
         live = task.uri.live
         taps = []
         for zone, place in zip(task.zones, places, strict=True):

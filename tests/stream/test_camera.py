@@ -20,6 +20,7 @@ from stream.camera import Camera, enough
 from stream.failure import ErrorClass, SourceError
 from stream.frame import Frame, StreamKey
 from stream.messages import CameraFinished, CameraStatus, CameraTask, EpochEnd, EpochEnded, Message, WindowReady
+from stream.reconnect import ReconnectBudget
 from stream.ring import RingShape, RingWriter, SharedBlock
 from stream.tap import Tap
 from stream.zone import Zone
@@ -53,7 +54,7 @@ class Told:
 @contextmanager
 def running(task: CameraTask, told: Told, tap: type[Tap] = Tap) -> Iterator[Camera]:
     """A camera whose windows nobody reads, overwriting the oldest."""
-    made = Camera(task, told)
+    made = Camera(task, told, ReconnectBudget(1000))
     taps = []
     for zone in task.zones:
         shape = RingShape.for_windows(4, zone.ticks, zone.height, zone.width)
@@ -229,7 +230,7 @@ def test_a_camera_whose_thread_ends_without_a_word(clip: Path) -> None:
             raise ZeroDivisionError
         told(message)
 
-    made = Camera(camera(clip), broken)
+    made = Camera(camera(clip), broken, ReconnectBudget(1000))
     made.start([])
     made.join(10.0)
     assert made.ended
