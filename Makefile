@@ -10,7 +10,7 @@ OUT ?= dist
 # line make reads `$` itself: write CAMERA='...' before `make`, or `$$`; better, keep a password in a file.
 export CAMERA
 
-.PHONY: run test lint lock wheel bench clean
+.PHONY: run test test-gpu lint lock wheel bench clean
 
 run:
 	@scripts/setup.sh runtime
@@ -27,11 +27,20 @@ lint:
 test: lint
 	$(BIN)/pytest $(ARGS)
 
+# On a machine with an NVIDIA GPU: engines of all precisions, parity, CUDA flow against DIS, and their speed.
+# Leaves gpu-report.xml and gpu-bench.jsonl.
+test-gpu:
+	@scripts/setup.sh dev
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[gpu]'
+	SWINSTREAM_REQUIRE=gpu $(BIN)/pytest -m needs_gpu -o timeout=3600 --junitxml=gpu-report.xml $(ARGS)
+	$(BIN)/python -m benchmarks.flow_model --measure --json
+	$(BIN)/swinstream bench engine --json | tee gpu-bench.jsonl
+
 # Resolve the pins anew from pyproject.toml. Run it where torch is the CPU build (its local
 # version is cut off, so that the pin holds everywhere), and read the difference.
 lock:
 	$(BIN)/pip-compile -q --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header -o requirements/runtime.lock pyproject.toml
-	$(BIN)/pip-compile -q --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header --extra train --extra test -o requirements/dev.lock pyproject.toml
+	$(BIN)/pip-compile -q --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header --extra train --extra calibrate --extra test -o requirements/dev.lock pyproject.toml
 	sed -i 's/^torch==\([0-9.]*\)+cpu/torch==\1/' requirements/dev.lock
 
 wheel:

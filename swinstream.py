@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 # This module is the program, and nothing imports it. Until a command has something to end in order
 # (stream.stopper), Ctrl-C ends it at once; Python would print where in the imports it was.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import typer  # noqa: E402
+
+from swinstream_models import EngineKind, Json, models  # noqa: E402
 
 app = typer.Typer(
     name="swinstream",
@@ -32,6 +34,9 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+app.add_typer(models)
+
+
 @app.callback()
 def swinstream(
     version: Annotated[
@@ -41,7 +46,6 @@ def swinstream(
     pass
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on standard output.")]
 Publish = Annotated[
     str | None,
     typer.Option(
@@ -67,12 +71,6 @@ JournalFile = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.", show_default="movements"),
-]
-EngineKind = Annotated[
-    Literal["auto", "openvino", "tensorrt"] | None,
-    typer.Option(
-        "--engine", help="What runs the network. tensorrt refuses to start without a GPU.", show_default="auto"
-    ),
 ]
 
 
@@ -118,6 +116,26 @@ def run(
         "journal": None if journal is None else str(journal),
     }
     sys.exit(command(config, camera or [], options, as_json))
+
+
+@app.command()
+def reload(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration of the running program.")],
+    journal: JournalFile = None,
+) -> None:
+    """Have a running `swinstream run CONFIG.yaml` take up what has changed in its configuration (as SIGHUP does).
+
+    Cameras come, go and change while all others go on. Thresholds and rules change in place, open events stay; a
+    camera whose address, zones or model changed begins anew. A file with a mistake changes nothing. Give --journal
+    if the program was started with it.
+
+    Example:
+
+        swinstream reload cameras.yaml
+    """
+    from stream.commands import reload as command
+
+    sys.exit(command(config, journal))
 
 
 @app.command()
@@ -184,18 +202,26 @@ def demo(
 
 @app.command()
 def info(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BUNDLE|CONFIG.yaml...",
+            help="A shipped model's name, a bundle's folder, or a training configuration; several are compared.",
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Say what a model knows, what it needs and what it costs.
 
-    Example:
+    Examples:
 
         swinstream info movements
+
+        swinstream info configs/train/ucf101/*.yaml
     """
     from stream.info import info as command
 
-    sys.exit(command(bundle, as_json))
+    sys.exit(command(models, as_json))
 
 
 @app.command()
@@ -212,42 +238,6 @@ def keys(
     from stream.commands import keys as command
 
     sys.exit(command(folder, name))
-
-
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A training configuration.")],
-    run: Annotated[Path | None, typer.Option(help="Where checkpoints go; default: runs/<model's name>.")] = None,
-) -> None:
-    """Train a network and make a bundle of it. Called again after an interruption, it goes on.
-
-    Example:
-
-        swinstream train configs/train/movements.yaml
-    """
-    from train.commands import train as command
-
-    sys.exit(command(config, run))
-
-
-@app.command()
-def evaluate(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Clips, in a folder per label.")],
-    group: Annotated[
-        list[str] | None, typer.Option(help="Only clips of this group (subject, camera); may be given several times.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Measure a model on clips that lie in a folder per label.
-
-    Example:
-
-        swinstream evaluate movements --data my-clips --json
-    """
-    from train.commands import evaluate as command
-
-    sys.exit(command(bundle, data, group or [], as_json))
 
 
 def main() -> None:

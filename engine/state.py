@@ -12,16 +12,11 @@ from engine.spec import ModelSpec
 Float32Array = npt.NDArray[np.float32]
 
 
-class StateStore:
-    """States by slot, in arrays that grow as slots open; nothing of one slot ever reaches another.
+class SlotTable:
+    """Which slots are open. Numbers are given out again once they are closed."""
 
-    A slot is zero when it opens and after `reset`. What is scattered and not finite is zeroed.
-    """
-
-    def __init__(self, spec: ModelSpec, capacity: int = 8) -> None:
-        self._tensors = spec.state_tensors
-        self._arrays: list[Float32Array] = [np.zeros((capacity, *t.shape), np.float32) for t in self._tensors]
-        self._capacity = capacity
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self._free = list(reversed(range(capacity)))
         self._open: set[int] = set()
 
@@ -29,21 +24,20 @@ class StateStore:
         """Slots that are open."""
         return len(self._open)
 
+    @property
+    def full(self) -> bool:
+        return not self._free
+
+    def double(self) -> None:
+        """Make room for as many again."""
+        self._free = list(reversed(range(self.capacity, 2 * self.capacity))) + self._free
+        self.capacity *= 2
+
     def open(self) -> int:
-        """A free slot, zeroed."""
-        if not self._free:
-            self._free = list(reversed(range(self._capacity, 2 * self._capacity)))
-            self._arrays = [np.concatenate((a, np.zeros_like(a))) for a in self._arrays]
-            self._capacity *= 2
+        """A free slot. Raises IndexError if there is none."""
         slot = self._free.pop()
         self._open.add(slot)
-        self.reset(slot)
         return slot
-
-    def reset(self, slot: int) -> None:
-        self.check([slot])
-        for array in self._arrays:
-            array[slot] = 0
 
     def close(self, slot: int) -> None:
         self.check([slot])
@@ -57,6 +51,43 @@ class StateStore:
                 raise ValueError(f"slot {slot} is not open; open are {sorted(self._open)}")
             if slot in slots[:i]:
                 raise ValueError(f"slot {slot} is in the batch twice: a stream's windows run one after the other")
+
+
+class StateStore:
+    """States by slot, in arrays that grow as slots open; nothing of one slot ever reaches another.
+
+    A slot is zero when it opens and after `reset`. What is scattered and not finite is zeroed.
+    """
+
+    def __init__(self, spec: ModelSpec, capacity: int = 8) -> None:
+        self._tensors = spec.state_tensors
+        self._arrays: list[Float32Array] = [np.zeros((capacity, *t.shape), np.float32) for t in self._tensors]
+        self._slots = SlotTable(capacity)
+
+    def __len__(self) -> int:
+        """Slots that are open."""
+        return len(self._slots)
+
+    def open(self) -> int:
+        """A free slot, zeroed."""
+        if self._slots.full:
+            self._slots.double()
+            self._arrays = [np.concatenate((a, np.zeros_like(a))) for a in self._arrays]
+        slot = self._slots.open()
+        self.reset(slot)
+        return slot
+
+    def reset(self, slot: int) -> None:
+        self.check([slot])
+        for array in self._arrays:
+            array[slot] = 0
+
+    def close(self, slot: int) -> None:
+        self._slots.close(slot)
+
+    def check(self, slots: Sequence[int]) -> None:
+        """Raises ValueError if a slot is not open, or is there twice."""
+        self._slots.check(slots)
 
     def gather(self, slots: Sequence[int], out: Sequence[Float32Array]) -> None:
         """Copy the slots' states to `out`: for each state tensor float32 [N, C, h, w]."""

@@ -108,7 +108,7 @@ class Camera:
         except Stopped:
             for tap in self._taps:
                 tap.abandon(self._stop_reason)
-            if self._stop_reason != "removed":
+            if self._stop_reason == "shutdown":
                 return
             finished = CameraFinished(self.task.name, "removed")
         self._finish(finished)

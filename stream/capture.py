@@ -35,6 +35,7 @@ from stream.messages import (
     CameraStatus,
     CameraTask,
     Command,
+    EpochEnd,
     EpochEnded,
     Message,
     RemoveCamera,
@@ -92,6 +93,7 @@ class CapturePool:
         self._open: dict[StreamKey, int] = {}  # epochs of which something was told
         self._epochs: Counter[str] = Counter()  # per camera, the first epoch number not yet used
         self._block_numbers = itertools.count()
+        self._told: list[Message] = []  # for the next `receive`
 
     def __enter__(self) -> Self:
         return self
@@ -114,13 +116,16 @@ class CapturePool:
             self._emptiest().waiting.append(task)
         self._launch()
 
-    def remove(self, camera: str) -> None:
-        """Stop capturing; `EpochEnded` (`removed`) and `CameraFinished` follow. Does nothing for an unknown camera."""
+    def remove(self, camera: str, reason: EpochEnd = "removed") -> None:
+        """Stop capturing; `EpochEnded` and `CameraFinished` follow. Does nothing for an unknown camera."""
         for shard in self._shards:
-            shard.waiting = [task for task in shard.waiting if task.name != camera]
+            if any(task.name == camera for task in shard.waiting):
+                shard.waiting = [task for task in shard.waiting if task.name != camera]
+                self._told.append(CameraFinished(camera, "removed"))
             if shard.worker is not None and camera in shard.worker.tasks:
                 del shard.worker.tasks[camera]
-                self._send(shard.worker, RemoveCamera(camera))
+                shard.worker.leaving[camera] = reason
+                self._send(shard.worker, RemoveCamera(camera, reason))
                 self._epochs[camera] += 1  # one more may be on its way
 
     def cameras(self) -> set[str]:
@@ -135,7 +140,7 @@ class CapturePool:
 
     def receive(self) -> list[Message]:
         """What has happened since the last call. To be called at least once a second."""
-        messages: list[Message] = []
+        messages, self._told = self._told, []
         now_s = time.monotonic()
         for shard in self._shards:
             worker = shard.worker
@@ -273,6 +278,7 @@ class CapturePool:
             case CameraFinished(camera=name, reason="removed"):
                 gone = {key for key in self._readers if key[0] in worker.blocks and key[1].camera == name}
                 self._readers = {key: reader for key, reader in self._readers.items() if key not in gone}
+                worker.leaving.pop(name, None)
             case CameraFinished(camera=name):
                 worker.tasks.pop(name, None)  # its last windows are still to be fetched
             case WorkerLog(level=level, logger=logger, text=text):
@@ -298,6 +304,10 @@ class CapturePool:
                 stream = StreamKey(task.name, zone.name)
                 if (epoch := self._open.pop(stream, None)) is not None:
                     ended.append(EpochEnded(stream, epoch, "worker_lost", None))
+        for name, reason in worker.leaving.items():
+            for stream in [stream for stream in self._open if stream.camera == name]:
+                ended.append(EpochEnded(stream, self._open.pop(stream), reason, None))
+            ended.append(CameraFinished(name, "removed"))
         messages: list[Message] = [*ended, WorkerLost(tuple(task.name for task in tasks), text, wait_s)]
         for task in tasks:
             if task.uri.live:

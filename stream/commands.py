@@ -26,6 +26,7 @@ from stream.logs import set_up_logging
 from stream.plan import make_plan
 from stream.publish import PublishError
 from stream.recognition import RecognitionError
+from stream.reload import ask_to_reload, running_process
 from stream.screen import camera_table, event_text, with_recent
 from stream.security import ClientCurve, SecurityError, load_key_pair, load_public_key, make_keys
 from stream.serve import serve
@@ -98,15 +99,19 @@ def run(config_path: Path | None, cameras: Sequence[str], options: dict[str, str
     """`swinstream run`."""
     err = Console(stderr=True)
     set_up_logging(as_json=as_json)
-    with Stopper() as stopper, guarded(err) as code:
+    with Stopper(reloads=config_path is not None) as stopper, guarded(err) as code:
         if config_path is not None and cameras:
             raise ConfigError(
                 f"give the configuration file {config_path} or --camera, not both: list cameras in the file"
             )
         if config_path is None and not cameras:
             raise ConfigError("nothing to watch: give a configuration file, or --camera NAME=URI (see --help)")
-        base = load_config(config_path) if config_path is not None else Config.from_cameras(cameras)
-        config = base.with_options(**options)
+
+        def load() -> Config:
+            base = load_config(config_path) if config_path is not None else Config.from_cameras(cameras)
+            return base.with_options(**options)
+
+        config = load()
         lines = EventLines(as_json=as_json)
         recent: deque[EventMessage] = deque(maxlen=RECENT)
         live = err.is_terminal and not as_json
@@ -122,8 +127,22 @@ def run(config_path: Path | None, cameras: Sequence[str], options: dict[str, str
             rows = max(MIN_ROWS, err.height - len(recent) - 4)
             return with_recent(camera_table(service.cameras, header, rows), recent)
 
-        done = serve(config, make_plan(config), stopper.event, show, Screen(err, picture) if live else None)
+        screen = Screen(err, picture) if live else None
+        reload = None if config_path is None else (load, stopper.reload_requested)
+        done = serve(config, make_plan(config), stopper.event, show, screen, reload=reload)
         code[0] = OK if done else FAILED
+    return code[0]
+
+
+def reload(config_path: Path, journal: Path | None) -> int:
+    """`swinstream reload`: check the file, then tell the process that runs with its journal."""
+    err = Console(stderr=True)
+    with guarded(err) as code:
+        config = load_config(config_path).with_options(journal=journal)
+        make_plan(config)
+        process = running_process(config.journal.path)
+        ask_to_reload(process)
+        err.print(f"{config_path} is sound; process {process} was told to reload, and its log says what changed")
     return code[0]
 
 

@@ -85,7 +85,10 @@ class AddCameras:
 
 @dataclass(frozen=True, slots=True)
 class RemoveCamera:
+    """End this camera, for this reason; `CameraFinished` follows."""
+
     camera: str
+    reason: EpochEnd
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from stream.channel import Channel
-from stream.messages import CameraTask
+from stream.messages import CameraTask, EpochEnd
 
 # The same packages as here, installed or not.
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from stream.worker import main; main(int(sys.argv[2]))"
@@ -16,9 +16,9 @@ _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from stream.worker import 
 class WorkerProcess:
     """A running worker.
 
-    tasks: the cameras it has. blocks: numbers of the shared blocks it writes. started_s, heard_s: when it was
-    started and last said something, by the monotonic clock. starting: it has said nothing yet. connects_per_s: the
-    share of the budget it was told; 0: none yet.
+    tasks: the cameras it has. leaving: those it was told to end, and why. blocks: numbers of the shared blocks it
+    writes. started_s, heard_s: when it was started and last said something, by the monotonic clock. starting: it has
+    said nothing yet. connects_per_s: the share of the budget it was told; 0: none yet.
     """
 
     def __init__(self, now_s: float) -> None:
@@ -36,6 +36,7 @@ class WorkerProcess:
         self.starting = True
         self.connects_per_s = 0
         self.tasks: dict[str, CameraTask] = {}
+        self.leaving: dict[str, EpochEnd] = {}
         self.blocks: set[int] = set()
 
     def end(self, patience_s: float) -> int:

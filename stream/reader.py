@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.spec import ModelSpec
 from stream.failure import EndOfStream
-from stream.frame import ClockSource, Frame, PlaneArray, StreamKey, Window
+from stream.frame import NS_PER_S, ClockSource, Frame, PlaneArray, StreamKey, Window
 from stream.sampler import Action, ClipSampler, Drop, Gap, Hold, Repeat, Take
 from stream.source import Source
 from stream.zone import FULL, Zone, ZoneScaler
@@ -33,14 +33,16 @@ class _Tick:
     utc_offset_ns: int
 
 
-def read_windows(path: str | Path, spec: ModelSpec, zone: Zone = FULL) -> Iterator[Window]:
-    """The windows that `spec` is given of a file, camera "file", zone "full".
+def read_windows(
+    path: str | Path, spec: ModelSpec, zone: Zone = FULL, *, start_s: float = 0.0, end_s: float | None = None
+) -> Iterator[Window]:
+    """The windows that `spec` is given of a file from start_s to end_s (None: its end), camera "file", zone "full".
 
     A last window that is at least half there is completed by repeating its last picture; one cut short by a
     gap in time is left out. Raises SourceError and ZoneError.
     """
     window: list[_Tick] = []
-    for tick in _read_ticks(path, spec, zone):
+    for tick in _read_ticks(path, spec, zone, start_s, end_s):
         if tick.number % spec.ticks == 0:
             window = []
         window.append(tick)
@@ -57,7 +59,7 @@ def read_windows(path: str | Path, spec: ModelSpec, zone: Zone = FULL) -> Iterat
             )
 
 
-def _read_ticks(path: str | Path, spec: ModelSpec, zone: Zone) -> Iterator[_Tick]:
+def _read_ticks(path: str | Path, spec: ModelSpec, zone: Zone, start_s: float, end_s: float | None) -> Iterator[_Tick]:
     chroma_ticks = frozenset(spec.picture_ticks)
     sampler = ClipSampler(spec.rate_hz, spec.ticks)
     maker: _TickMaker | None = None
@@ -67,8 +69,10 @@ def _read_ticks(path: str | Path, spec: ModelSpec, zone: Zone) -> Iterator[_Tick
                 frame = source.read(_READ_S)
             except EndOfStream:
                 break
-            if frame is None:
+            if frame is None or frame.pts_ns < start_s * NS_PER_S:
                 continue
+            if end_s is not None and frame.pts_ns > end_s * NS_PER_S:
+                break
             size = (frame.height, frame.width)
             if maker is None or maker.scaler.source != size:
                 if maker is not None:  # the picture's size changed: a new epoch

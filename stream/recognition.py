@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,9 @@ class Recognition:
         self._scheduler: Scheduler[str] = Scheduler(max_batch)
         self._slots: dict[StreamKey, _Slot] = {}
         self._released: list[_Slot] = []  # of streams that are gone, for the thread to close
+        self._wanted: dict[str, Callable[[], Engine]] | None = None  # engines to make, see prepare
+        self._prepared: tuple[Exception | None] | None = None
+        self._unwanted: set[str] = set()
         self._results: deque[Result] = deque()
         self._changed = threading.Condition()
         self._made = threading.Event()
@@ -103,6 +106,28 @@ class Recognition:
         if self._failure is not None:
             raise self._failure
         return self._engines
+
+    def prepare(self, makers: Mapping[str, Callable[[], Engine]]) -> None:
+        """Make more engines, in the recognition thread; `prepared` tells when they are there."""
+        with self._changed:
+            self._wanted, self._prepared = dict(makers), None
+            self._changed.notify()
+
+    def prepared(self) -> bool:
+        """Whether the engines of the last `prepare` are there. Raises what making one raised: then none was added."""
+        with self._changed:
+            if self._prepared is None:
+                return False
+            (error,) = self._prepared
+            if error is not None:
+                raise error
+            return True
+
+    def retain(self, engines: Collection[str]) -> None:
+        """Close the engines that are not among these and that no stream uses."""
+        with self._changed:
+            self._unwanted = set(self._engines) - set(engines) - {slot.engine for slot in self._slots.values()}
+            self._changed.notify()
 
     def add(self, stream: StreamKey, engine: str, *, lossless: bool) -> None:
         """A stream whose windows will come. lossless: it waits for us (a file), so none is skipped."""
@@ -164,6 +189,9 @@ class Recognition:
                 self._builders[name] = ClipBuilder(self._engines[name].spec)
             self._made.set()
             while (batch := self._next()) is not None:
+                if isinstance(batch, dict):
+                    self._make(batch)
+                    continue
                 name, pending, slots = batch
                 results = self._compute(name, pending, slots)
                 with self._changed:
@@ -181,16 +209,41 @@ class Recognition:
             for engine in self._engines.values():
                 engine.close()
 
-    def _next(self) -> tuple[str, list[Pending], list[_Slot]] | None:
-        """Wait for the next batch; None: stop."""
+    def _make(self, makers: Mapping[str, Callable[[], Engine]]) -> None:
+        """All of them or none."""
+        made: dict[str, Engine] = {}
+        error: Exception | None = None
+        try:
+            for name, make in makers.items():
+                made[name] = make()
+        except Exception as problem:  # noqa: BLE001  # whoever asks `prepared` raises it
+            error = problem
+            for engine in made.values():
+                engine.close()
+        with self._changed:
+            if error is None:
+                self._engines.update(made)
+                self._builders.update({name: ClipBuilder(engine.spec) for name, engine in made.items()})
+            self._prepared = (error,)
+        self._wake()
+
+    def _next(self) -> tuple[str, list[Pending], list[_Slot]] | dict[str, Callable[[], Engine]] | None:
+        """Wait for the next batch, or for engines to make; None: stop."""
         with self._changed:
             while True:
                 for slot in self._released:
                     if slot.number is not None:
                         self._engines[slot.engine].close_slot(slot.number)
                 self._released.clear()
+                for name in self._unwanted:
+                    self._engines.pop(name).close()
+                    del self._builders[name]
+                self._unwanted.clear()
                 if self._stopping:
                     return None
+                if self._wanted is not None:
+                    wanted, self._wanted = self._wanted, None
+                    return wanted
                 if (batch := self._scheduler.take()) is not None:
                     name, pending = batch
                     return name, pending, [self._slots[p.ready.stream] for p in pending]

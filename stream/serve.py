@@ -16,6 +16,7 @@ from stream.logs import fields
 from stream.plan import Plan, with_uri
 from stream.publish import Publisher
 from stream.recognition import Recognition
+from stream.reload import Reloader, ReloadRequest
 from stream.service import Service, ZonePlan
 from stream.wire import EventMessage
 
@@ -36,11 +37,13 @@ def serve(
     on_events: Callable[[Sequence[EventMessage]], None],
     display: Display | None = None,
     on_ready: Callable[[Publisher], None] = lambda publisher: None,
+    reload: tuple[Callable[[], Config], ReloadRequest] | None = None,
 ) -> bool:
     """True when every camera did its work, or `stop` was set; False when one failed for good.
 
     on_events: called with events that were published, those too that a killed run had left open. on_ready: called
-    when the sockets are open and before the first camera starts. Raises what the parts raise.
+    when the sockets are open and before the first camera starts. reload: how to read the configuration again, and
+    whether that is asked for. Raises what the parts raise.
     """
     with contextlib.ExitStack() as stack:
         # Whatever cannot be had is found out before anything is published.
@@ -76,7 +79,14 @@ def serve(
         on_ready(publisher)
         header = f"{_summary(models, engines)}; events at {publisher.address}; Ctrl-C ends"
         showing = display.showing(service, header) if display else contextlib.nullcontext(lambda: None)
-        with showing as on_turn:
+        reloader = Reloader(*reload, config, plan, recognition, urls) if reload else None
+        with showing as show:
+
+            def on_turn() -> None:
+                show()
+                if reloader is not None:
+                    reloader.turn(service)
+
             return service.run(stop, on_turn)
 
 

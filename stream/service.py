@@ -66,6 +66,12 @@ class CameraPlan:
     task: CameraTask
     zones: tuple[ZonePlan, ...]
 
+    def captures_as(self, other: CameraPlan) -> bool:
+        """Whether pictures, streams and models are the same, and only rules may differ."""
+        return self.task == other.task and [(zone.name, zone.engine, zone.version) for zone in self.zones] == [
+            (zone.name, zone.engine, zone.version) for zone in other.zones
+        ]
+
 
 @dataclass(slots=True)
 class ZoneState:
@@ -82,13 +88,18 @@ class ZoneState:
 
 @dataclass(slots=True)
 class CameraState:
-    """What is known of one camera; the live table reads it."""
+    """What is known of one camera; the live table reads it.
+
+    leaving: it was told to end because the configuration changed; successor: what then begins in its place.
+    """
 
     plan: CameraPlan
     zones: dict[str, ZoneState]
     status: CameraStatus
     counters: CameraCounters | None = None
     finished: CameraFinished | None = None
+    leaving: bool = False
+    successor: CameraPlan | None = None
 
     @property
     def running(self) -> bool:
@@ -125,7 +136,8 @@ class Service:
         self._skips = 0  # not logged yet
         self._last_skip: tuple[StreamKey, str] | None = None  # of those
         self._skips_told_s = -SKIPS_TOLD_EVERY_S
-        self.cameras = {plan.task.name: _camera_state(plan) for plan in cameras}
+        self.cameras: dict[str, CameraState] = {}
+        self._planned = tuple(cameras)
 
     def run(self, stop: threading.Event, on_turn: Callable[[], None] = lambda: None) -> bool:
         """The main loop, until `stop` is set; on_turn is called at least four times a second.
@@ -133,12 +145,7 @@ class Service:
         True if every camera did its work, False if one failed for good. Raises JournalError when events cannot be
         written, RecognitionError when the engine broke; events that are open are ended all the same.
         """
-        with held_back():
-            self._capture.start([camera.plan.task for camera in self.cameras.values()])
-        for name, camera in self.cameras.items():
-            for zone in camera.zones.values():
-                stream = StreamKey(name, zone.plan.name)
-                self._recognition.add(stream, zone.plan.engine, lossless=not camera.plan.task.uri.live)
+        self._begin(self._planned)
         try:
             while not stop.is_set() and not all(camera.settled for camera in self.cameras.values()):
                 self._turn()
@@ -148,6 +155,51 @@ class Service:
             self._end_all(EndReason.SHUTDOWN)
         failed = [c for c in self.cameras.values() if c.finished is not None and c.finished.reason == "failed"]
         return not failed
+
+    def apply(self, plans: Sequence[CameraPlan]) -> dict[str, list[str]]:
+        """Go on with these cameras. Returns their names by what happened: added, removed, restarted, rules.
+
+        Where only rules changed, states and open events stay. A camera of which anything else changed ends, its events
+        with it (`reconfigured`), and begins anew. The engines that the plans name must be there.
+        """
+        done: dict[str, list[str]] = {"added": [], "removed": [], "restarted": [], "rules": []}
+        wanted = {plan.task.name: plan for plan in plans}
+        for name, camera in list(self.cameras.items()):
+            plan = wanted.pop(name, None)
+            if plan is None:
+                done["removed"].append(name)
+                self._end(camera, None)
+            elif camera.leaving or not plan.captures_as(camera.plan):
+                done["restarted"].append(name)
+                self._end(camera, plan)
+            elif plan != camera.plan:
+                done["rules"].append(name)
+                self._change_rules(camera, plan)
+        done["added"] += wanted
+        self._begin(list(wanted.values()))
+        return {what: names for what, names in done.items() if names}
+
+    def _begin(self, plans: Sequence[CameraPlan]) -> None:
+        for plan in plans:
+            self.cameras[plan.task.name] = _camera_state(plan)
+            for zone in plan.zones:
+                stream = StreamKey(plan.task.name, zone.name)
+                self._recognition.add(stream, zone.engine, lossless=not plan.task.uri.live)
+        with held_back():
+            self._capture.start([plan.task for plan in plans])
+
+    def _end(self, camera: CameraState, successor: CameraPlan | None) -> None:
+        if not camera.leaving and camera.finished is None:
+            self._capture.remove(camera.plan.task.name, "removed" if successor is None else "reconfigured")
+        camera.leaving, camera.successor = True, successor
+        self._release(camera)
+
+    def _change_rules(self, camera: CameraState, plan: CameraPlan) -> None:
+        camera.plan = plan
+        for zone_plan in plan.zones:
+            zone = camera.zones[zone_plan.name]
+            zone.plan = zone_plan
+            self._publish(zone, zone.machine.reconfigure(zone_plan.rules))
 
     # ---- one turn
 
@@ -209,10 +261,17 @@ class Service:
         self._release(self.cameras[stream.camera])
 
     def _release(self, camera: CameraState) -> None:
-        """Free the states of a camera of which nothing more will come."""
-        if camera.settled:
-            for name in camera.zones:
-                self._recognition.remove(StreamKey(camera.plan.task.name, name))
+        """Free the states of a camera of which nothing more will come, and forget it if it is to leave."""
+        if not camera.settled:
+            return
+        for name in camera.zones:
+            self._recognition.remove(StreamKey(camera.plan.task.name, name))
+        if camera.leaving:
+            del self.cameras[camera.plan.task.name]
+            if camera.successor is not None:
+                self._begin([camera.successor])
+            else:
+                self._publisher.forget(camera.plan.task.name)
 
     def _recognized(self, zone: ZoneState, result: Recognized) -> None:
         window, spec = result.window, zone.plan.spec

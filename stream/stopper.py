@@ -1,4 +1,4 @@
-"""Stopper: SIGINT, SIGTERM and SIGHUP as a wish to end, which the program grants in order.
+"""Stopper: SIGINT, SIGTERM and SIGHUP as a wish to end (SIGHUP: or to reload), which the program grants in order.
 
 A flag, not an exception: an exception may come between any two lines, also in the middle of taking things down.
 """
@@ -6,6 +6,7 @@ A flag, not an exception: an exception may come between any two lines, also in t
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -23,12 +24,16 @@ class Stopper:
     """While its block runs these signals only set `event`; from the block's end on they are ignored.
 
     More than one changes nothing: all that ends here ends by itself, in seconds. For the main thread, and once: it
-    is for a program that has nothing to do after the block but to exit.
+    is for a program that has nothing to do after the block but to exit. reloads: SIGHUP is a wish to reload instead,
+    unless it comes because the terminal was closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reloads: bool = False) -> None:
         self.event = threading.Event()
         self._requested = False
+        self._reloads = reloads
+        self._reload_requested = False
+        self._had_terminal = reloads and _has_terminal()
 
     def __enter__(self) -> Self:
         self._install(self._handle)
@@ -45,14 +50,31 @@ class Stopper:
             self._requested = True
             self.event.set()
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.request()
+    def reload_requested(self) -> bool:
+        """True once for all wishes since the last call."""
+        requested, self._reload_requested = self._reload_requested, False
+        return requested
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        hung_up = hasattr(signal, "SIGHUP") and number == signal.SIGHUP
+        if hung_up and self._reloads and not (self._had_terminal and not _has_terminal()):
+            self._reload_requested = True
+        else:
+            self.request()
 
     def _install(self, handler: signal._HANDLER) -> None:
         for number in SIGNALS:
             # Under nohup a closed terminal is not to matter; a Ctrl-C always does.
             if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

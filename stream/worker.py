@@ -50,10 +50,13 @@ from stream.tap import Tap
 
 STUCK_S = 20
 STOP_S = 3.0
-"""How long cameras get to close their connections."""
+"""How long cameras get to close their connections. A worker with one that does not is of no more use."""
 
 _BACKLOG = 1000
 _DROPPABLE = (WindowReady, CameraCounters, WorkerAlive, WorkerLog)
+
+
+_log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -121,6 +124,7 @@ class Worker:
         self._channel = channel
         self._outbox = Outbox(channel)
         self._cameras: dict[str, Camera] = {}
+        self._leaving: list[tuple[Camera, float]] = []  # told to end, and by when
         self._budget = ReconnectBudget(LEAST_BUDGET)
         logging.getLogger("stream").addHandler(_LogHandler(self._outbox))
 
@@ -131,13 +135,17 @@ class Worker:
                 faulthandler.dump_traceback_later(STUCK_S, exit=True)
                 if self._channel.wait(beat_s - time.monotonic()) and not self._obey():
                     break
+                self._leaving = [(camera, by_s) for camera, by_s in self._leaving if not camera.ended]
+                if stuck := [camera.task.name for camera, by_s in self._leaving if time.monotonic() > by_s]:
+                    _log.error("cameras %s do not end: this process does", ", ".join(stuck))
+                    break
                 if time.monotonic() >= beat_s:
                     # In step with the clock, but no volley after a delay.
                     beat_s = max(beat_s + 1.0, time.monotonic())
                     self._report()
         finally:
             faulthandler.dump_traceback_later(STUCK_S, exit=True)
-            self._stop(list(self._cameras), "shutdown")
+            self._stop("shutdown")
             self._outbox.close(1.0)
 
     def _obey(self) -> bool:
@@ -150,8 +158,10 @@ class Worker:
             match command:
                 case AddCameras():
                     self._add(command)
-                case RemoveCamera(camera=name):
-                    self._stop([name], "removed")
+                case RemoveCamera(camera=name, reason=reason):
+                    if (camera := self._cameras.pop(name, None)) is not None:
+                        camera.stop(reason)
+                        self._leaving.append((camera, time.monotonic() + STOP_S))
                 case SetBudget(connects_per_s=connects_per_s):
                     self._budget.connects_per_s = connects_per_s
                 case StopWorker():
@@ -187,13 +197,13 @@ class Worker:
         self._cameras[task.name] = camera
         camera.start(taps)
 
-    def _stop(self, names: list[str], reason: EpochEnd) -> None:
-        cameras = [self._cameras.pop(name) for name in names if name in self._cameras]
-        for camera in cameras:
+    def _stop(self, reason: EpochEnd) -> None:
+        for camera in self._cameras.values():
             camera.stop(reason)
         deadline_s = time.monotonic() + STOP_S
-        for camera in cameras:
+        for camera in self._cameras.values():
             camera.join(max(0.0, deadline_s - time.monotonic()))
+        self._cameras.clear()
 
     def _report(self) -> None:
         for name, camera in list(self._cameras.items()):

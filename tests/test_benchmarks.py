@@ -7,13 +7,20 @@ import subprocess
 import sys
 from typing import Any, cast
 
+import numpy as np
 import pytest
+import torch
 
+from benchmarks.lasting_state import drift, in_bf16, skips
+from benchmarks.memory_alone import MemoryAlone
 from benchmarks.one_camera import Heard, percentiles, report, skipped_in, verdicts
 from benchmarks.processes import MIB, ProcessTree, role
+from benchmarks.state_worth import SPEC, WAYS, draw, drawn
+from engine.network.recognizer import Recognizer
 from stream.frame import StreamKey
 from stream.logs import LineFormatter
 from stream.service import Service
+from train.online import Input
 
 BUSY = """
 import subprocess, sys, time
@@ -89,3 +96,52 @@ def test_report_and_verdicts() -> None:
     assert (found["fps_min"], found["dropped"]) == (14.0, 3)
     assert verdicts(found) == {"core_ms_per_camera_s": True, "latency_p95_ms": True, "rss_growth_percent": False}
     assert "latency_p95_ms" not in verdicts(report(Heard(), {"core": 90.0}, [MIB] * 4, 4.0, 0))
+
+
+def inputs(count: int) -> list[Input]:
+    """Windows of drawn sequences, as they come from a file."""
+    sequences = draw(count, seed=0)
+    pictures, flows = sequences.picture.flatten(0, 1).numpy(), sequences.flow.flatten(0, 1).numpy()
+    pts_ns = np.zeros(SPEC.ticks, np.int64)
+    return [Input(p[None], f[None], pts_ns, 0) for p, f in zip(pictures[:count], flows[:count], strict=True)]
+
+
+def test_the_memory_alone_says_what_the_network_says() -> None:
+    """Across its chunks, and with the state zeroed before a window."""
+    torch.manual_seed(0)
+    model = Recognizer(SPEC).eval()
+    assert model.memory_head is not None
+    torch.nn.init.normal_(model.memory_head.weight)
+    memory, given = MemoryAlone(model), inputs(6)
+    logits, _ = memory.run(memory.features(given), memory.zero(), [False, False, False, True, False, False])
+    state = model.initial_state(1)
+    for n, window in enumerate(given):
+        if n == 3:
+            state = model.initial_state(1)
+        with torch.inference_mode():
+            expected, state = model(torch.from_numpy(window.picture), torch.from_numpy(window.flow), state)
+        assert np.allclose(logits[n], expected[0].numpy(), atol=1e-5)
+
+
+def test_skipped_windows_freeze_the_state_and_four_zero_it() -> None:
+    assert skips(5, 0.0, 0) == ([0, 1, 2, 3, 4], [False] * 5)
+    kept, reset = skips(4000, 0.5, 0)
+    assert 1800 < len(kept) < 2200
+    gaps = np.diff(kept)
+    assert [bool(gap > 4) for gap in gaps] == reset[1:]
+    assert any(reset)
+
+
+def test_drift_is_found() -> None:
+    assert in_bf16(torch.tensor(1.001)) == 1.0
+    torch.manual_seed(0)
+    rows = drift(MemoryAlone(Recognizer(SPEC).eval()), inputs(8), 40)
+    assert len(rows) == 10
+    assert all(0 < row["logit_max"] < 0.1 for row in rows)
+
+
+def test_worth_of_a_state_is_measured_both_ways() -> None:
+    """Untrained, a network is as good as chance; that a state helps, minutes of training show."""
+    rows = drawn(seeds=1, steps=2, count=16)
+    assert [row["carried"] for row in rows] == [way == "carried" for way in WAYS]
+    assert set(rows[0]) == {"seed", "carried", "seen", "hidden_1", "hidden_2", "hidden_3"}

@@ -1,6 +1,7 @@
 """The main job, whole: real clips over real RTSP from a server that is not ours, to two subscribers' event lists.
 
-The subject was left out of the default model's training (see its card).
+The shipped model has seen the subject's clips, so this measures the path, not how well the model does on strangers:
+that is measured by leaving subjects out (see its card).
 """
 
 from __future__ import annotations

@@ -19,11 +19,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = PROJECT["dependencies"]
-DEV = RUNTIME + PROJECT["optional-dependencies"]["train"] + PROJECT["optional-dependencies"]["test"]
+DEV = RUNTIME + [name for extra in ("train", "calibrate", "test") for name in PROJECT["optional-dependencies"][extra]]
 PAGES = ("README.md", "CONTRIBUTING.md")
 
-OURS = {"engine", "stream", "train", "calibration", "swinstream", "benchmarks"}
-DISTRIBUTIONS = {"cv2": "opencv-python", "gi": "pygobject", "ulid": "python-ulid", "yaml": "pyyaml", "zmq": "pyzmq"}
+OURS = {"engine", "stream", "train", "calibration", "swinstream", "swinstream_models", "benchmarks"}
+DISTRIBUTIONS = {
+    "cuda": "cuda-core",
+    "cv2": "opencv-python",
+    "gi": "pygobject",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "tensorrt_rtx": "tensorrt-rtx-cu13",
+    "ulid": "python-ulid",
+    "yaml": "pyyaml",
+    "zmq": "pyzmq",
+}
 """Whose distribution has another name than its module."""
 
 
@@ -49,7 +59,7 @@ def pins(kind: str) -> dict[str, str]:
 
 def imported(package: str) -> set[str]:
     """Top-level modules that a package's files import, wherever they do."""
-    files = [ROOT / "swinstream.py"] if package == "swinstream" else (ROOT / package).rglob("*.py")
+    files = ROOT.glob("swinstream*.py") if package == "swinstream" else (ROOT / package).rglob("*.py")
     names = set()
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -81,11 +91,19 @@ def test_pins_hold_on_every_machine() -> None:
         assert "--" not in text
 
 
-@pytest.mark.parametrize("package", ["engine", "stream", "train", "swinstream"])
+EXTRAS = {
+    "engine": ("train", "gpu", "test"),
+    "stream": ("train", "gpu"),
+    "train": ("train",),
+    "calibration": ("calibrate",),
+}
+
+
+@pytest.mark.parametrize("package", ["engine", "stream", "train", "calibration", "swinstream"])
 def test_every_import_is_a_declared_dependency(package: str) -> None:
     declared = required(RUNTIME)
-    if package in {"engine", "train"}:
-        declared |= required(PROJECT["optional-dependencies"]["train"])
+    for extra in EXTRAS.get(package, ()):
+        declared |= required(PROJECT["optional-dependencies"][extra])
     assert {canonical(DISTRIBUTIONS.get(name, name)) for name in imported(package)} <= declared
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from engine.bundle import Bundle
 from engine.export import export_bundle
 from engine.network.recognizer import Recognizer
+from engine.spec import NONE_LABEL, ModelSpec
+from stream.demo.motions import ACTIONS
 from train.config import TrainConfig
 from train.data.sequences import SequenceMaker
 
@@ -18,10 +21,7 @@ REFERENCE_SEED = 2026
 
 def make_bundle(model: Recognizer, config: TrainConfig, path: Path) -> Bundle:
     """Write `model` as a bundle; raises what engine.export raises."""
-    maker = SequenceMaker(config.model, [], [])
-    rng = np.random.default_rng(REFERENCE_SEED)
-    sequence = maker.drawn(rng, REFERENCE_WINDOWS * config.model.ticks, none_share=0.25)
-    windows = maker.tensors(rng, sequence, skip_window=0.0)
+    windows = reference_windows(config.model)
     return export_bundle(
         model.cpu(),
         path,
@@ -32,9 +32,18 @@ def make_bundle(model: Recognizer, config: TrainConfig, path: Path) -> Bundle:
     )
 
 
+def reference_windows(spec: ModelSpec) -> dict[str, Tensor]:
+    """REFERENCE_WINDOWS consecutive windows of the drawn actor: picture uint8, flow float16, see ModelSpec.inputs."""
+    drawable = spec.model_copy(update={"labels": (*ACTIONS, NONE_LABEL)})  # the actor knows no other labels
+    rng = np.random.default_rng(REFERENCE_SEED)
+    maker = SequenceMaker(drawable, [], [])
+    return maker.tensors(rng, maker.drawn(rng, REFERENCE_WINDOWS * spec.ticks, none_share=0.25), skip_window=0.0)
+
+
 def card(config: TrainConfig) -> str:
     """What the model was trained on and how, in words; measured accuracy is added by hand where it was measured."""
     spec, data = config.model, config.data
+    clips = "" if data.root is None else f"the clips in `{data.root}` and on "
     left_out = ", ".join((*data.exclude_groups, *data.validate_groups)) or "none"
     return "\n".join(
         [
@@ -42,12 +51,14 @@ def card(config: TrainConfig) -> str:
             "",
             f"Labels: {', '.join(spec.labels)}.",
             "",
-            f"Trained on the clips in `{data.root}` and on the drawn actor; groups left out: {left_out}. "
+            f"Trained on {clips}the drawn actor; groups left out: {left_out}. "
             f"Footage for `none`: {', '.join((*data.quiet, *data.quiet_clips)) or 'drawn only'}.",
             "",
             f"{spec.modality}, {spec.width}x{spec.height}, {spec.rate_hz:g} ticks a second, windows of "
             f"{spec.window_s:g} s, {spec.steps} decisions a window.",
             "",
+            *(["Trained without carried state, an ablation: not for streams.", ""] if config.stateless else []),
+            *([f"Training started from `{config.start}`.", ""] if config.start else []),
             *([config.notes.rstrip(), ""] if config.notes else []),
         ]
     )

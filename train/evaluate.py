@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ import numpy.typing as npt
 from engine.runtime.base import Engine
 from stream.clip import ClipBuilder
 from stream.failure import SourceError
-from stream.reader import read_windows
+from train.config import TrainError
+from train.data.cache import CacheError
 from train.data.clips import ClipRef
+from train.data.windows import WindowCache, clip_windows
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,27 @@ class ClipReport:
         return float((self._ranks() == 0).mean())
 
     @property
+    def top1_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of top1."""
+        return wilson(int((self._ranks() == 0).sum()), len(self.results))
+
+    @property
     def top5(self) -> float:
         return float((self._ranks() < 5).mean())
 
     @property
     def mean_class(self) -> float:
+        return float(np.mean([right / clips for right, clips in self.by_label().values()]))
+
+    def by_label(self) -> dict[str, tuple[int, int]]:
+        """Clips right and clips in all, of every label that has any."""
         right = self._ranks() == 0
         truth = np.array([r.ref.label for r in self.results])
-        return float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))
+        return {
+            label: (int(right[truth == label].sum()), int((truth == label).sum()))
+            for label in self.labels
+            if label in truth
+        }
 
     def confusion(self) -> npt.NDArray[np.int64]:
         """int64 [K+1, K+1]: clips by true label (row) and recognized label (column)."""
@@ -59,31 +75,48 @@ class ClipReport:
         return matrix
 
 
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """95 % confidence interval of a share, `right` of `count`, by Wilson's score; (0, 1) of none at all."""
+    if not count:
+        return 0.0, 1.0
+    z2, share = 1.96**2 / count, right / count
+    half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4)
+    low, high = (share + z2 / 2 - half) / (1 + z2), (share + z2 / 2 + half) / (1 + z2)
+    return max(0.0, low), min(1.0, high)
+
+
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Over the last axis."""
     exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(exp / exp.sum(axis=-1, keepdims=True), np.float32)
 
 
-def evaluate_clips(engine: Engine, refs: Sequence[ClipRef], on_clip: Callable[[], None] = lambda: None) -> ClipReport:
-    """Run every clip from a zero state. A clip that can't be read is listed, not left out silently."""
+def evaluate_clips(
+    engine: Engine,
+    refs: Sequence[ClipRef],
+    on_clip: Callable[[], None] = lambda: None,
+    cache: WindowCache | None = None,
+) -> ClipReport:
+    """Run every clip from a zero state. A clip that can't be read is listed, not left out silently.
+
+    cache: to measure the same clips again without decoding them and computing their flow. Raises CacheError.
+    """
     builder = ClipBuilder(engine.spec)
     slot = engine.open_slot()
     results, unreadable = [], []
     for ref in refs:
         engine.reset_slot(slot)
-        scores = []
         try:
-            for window in read_windows(ref.path, engine.spec):
-                picture, flow = builder.build([window])
-                scores.append(softmax(engine.infer([slot], picture, flow).logits[0]))
-        except SourceError as error:
+            scores = [
+                softmax(engine.infer([slot], clip.picture, clip.flow).logits[0])
+                for clip in (clip_windows(ref, engine.spec, builder) if cache is None else cache.windows(ref))
+            ]
+        except CacheError:
+            raise
+        except (SourceError, TrainError) as error:
             unreadable.append((ref, str(error)))
         else:
-            if scores:
-                results.append(ClipResult(ref, np.concatenate(scores).mean(axis=0)))
-            else:
-                unreadable.append((ref, f"shorter than half a window ({engine.spec.window_s / 2:g} s)"))
+            results.append(ClipResult(ref, np.concatenate(scores).mean(axis=0)))
         on_clip()
     engine.close_slot(slot)
     return ClipReport(engine.spec.labels, tuple(results), tuple(unreadable))

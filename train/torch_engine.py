@@ -26,7 +26,7 @@ class TorchEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo("openvino", "fp32", "torch")
+        return EngineInfo("torch", "fp32", "cpu")
 
     def open_slot(self) -> int:
         slot = max(self._states, default=-1) + 1

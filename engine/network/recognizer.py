@@ -88,8 +88,8 @@ class Recognizer(nn.Module):
 
     def forward(self, picture: Tensor, flow: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """picture uint8 [N, Tp, H, W, 3], flow float16 [N, Tf, 2, H, W] -> logits [N, S, K+1], new state."""
-        features, pairs = self._features(picture, flow, _pairs(state), 1, None)
-        logits, _, pairs = self._classify(features, pairs, 1, None)
+        features, pairs = self.features(picture, flow, _pairs(state), 1, None)
+        logits, _, pairs = self.classify(features, pairs, 1, None)
         return logits, [tensor for pair in pairs for tensor in pair]
 
     def forward_sequence(
@@ -103,16 +103,19 @@ class Recognizer(nn.Module):
         """
         n, windows = picture.shape[:2]
         pairs = _pairs(self.initial_state(n) if state is None else state)
-        features, pairs = self._features(picture.flatten(0, 1), flow.flatten(0, 1), pairs, windows, reset)
-        logits, stateless, pairs = self._classify(features, pairs, windows, reset)
+        features, pairs = self.features(picture.flatten(0, 1), flow.flatten(0, 1), pairs, windows, reset)
+        logits, stateless, pairs = self.classify(features, pairs, windows, reset)
         shape = (n, windows, self.spec.steps, -1)
         flat = [tensor for pair in pairs for tensor in pair]
         return SequenceResult(logits.reshape(shape), stateless.reshape(shape), flat)
 
-    def _features(
+    def features(
         self, picture: Tensor, flow: Tensor, pairs: list[State], windows: int, reset: Tensor | None
     ) -> tuple[Tensor, list[State]]:
-        """-> normalised feature map [N*L, S, h, w, C]; pairs with those of the blocks' cells advanced."""
+        """-> normalised feature map [N*L, S, h, w, C]; pairs with those of the blocks' cells advanced.
+
+        With `memory: head` all of it is stateless: computed once, it serves any state in `classify`.
+        """
         x = self.stem(*self.normalisation(picture, flow))
         pairs, cell = list(pairs), 0
         for layer in self.layers:
@@ -125,7 +128,7 @@ class Recognizer(nn.Module):
                 cell += 1
         return self.norm(x), pairs
 
-    def _classify(
+    def classify(
         self, features: Tensor, pairs: list[State], windows: int, reset: Tensor | None
     ) -> tuple[Tensor, Tensor, list[State]]:
         """-> logits and stateless logits [N*L, S, K+1], new pairs."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engine.spec import ModelSpec
 
-EngineKind = Literal["openvino", "tensorrt"]
+EngineKind = Literal["openvino", "tensorrt", "torch"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 

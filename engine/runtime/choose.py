@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 from typing import Literal, cast
 
+from engine.build import cached_blob
 from engine.bundle import Bundle
 from engine.parity import ParityError, check_parity
-from engine.runtime.base import Engine, EngineError
-from engine.runtime.openvino import CPUPrecision, OpenVINOEngine
+from engine.runtime.base import Engine, EngineError, Precision
+from engine.runtime.openvino import CPUPrecision, OpenVINOEngine, cpu_precision
 
 log = logging.getLogger(__name__)
 
@@ -33,30 +32,50 @@ def choose_engine(
     """
     reason = ""
     if kind != "openvino":
-        missing = _missing_for_tensorrt()
-        if kind == "tensorrt":
-            raise EngineError("; ".join(missing))
-        reason = f"no TensorRT: {missing[0]}"
-    if precision in {"fp16", "int8"}:
-        raise EngineError(f"{precision} is for TensorRT, which cannot run here: {reason or 'openvino was chosen'}")
-    return _openvino(bundle, cast(CPUPrecision, precision), threads, reason)
+        try:
+            return _tensorrt(bundle, precision)
+        except EngineError as error:
+            if kind == "tensorrt":
+                raise EngineError(f"no TensorRT: {error}") from error
+            reason = f"no TensorRT: {error}"
+            log.info("%s", reason)
+    if precision == "fp16":
+        raise EngineError(f"fp16 is for TensorRT, which cannot run here: {reason or 'openvino was chosen'}")
+    return _openvino(bundle, precision, threads, reason)
 
 
-def _openvino(bundle: Bundle, precision: CPUPrecision, threads: int, reason: str) -> Engine:
+def _tensorrt(bundle: Bundle, precision: PrecisionChoice) -> Engine:
+    """TensorRT; `auto` is fp16, or fp32 where that one does not pass the parity check."""
+    from engine.runtime.tensorrt import choose_library, open_tensorrt
+    from engine.trial import try_tensorrt
+
+    target = choose_library()
+
+    def checked(precision: Precision, reason: str) -> Engine:
+        log.info("getting the TensorRT engine of '%s' ready; `swinstream build` saves the time", bundle.name)
+        try_tensorrt(bundle, target, precision)
+        return _check(open_tensorrt(bundle, target, precision, reason=reason), bundle)
+
+    if precision != "auto":
+        return checked(precision, "")
+    try:
+        return checked("fp16", "")
+    except ParityError as error:
+        log.warning("falling back to fp32: %s", error)
+        return checked("fp32", "fp16 did not pass the parity check")
+
+
+def _openvino(bundle: Bundle, precision: PrecisionChoice, threads: int, reason: str) -> Engine:
     """OpenVINO; `auto` is the CPU's fastest precision, or fp32 where that one does not pass the parity check."""
 
-    def checked(precision: CPUPrecision, reason: str) -> OpenVINOEngine:
-        engine = OpenVINOEngine(bundle, threads=threads, precision=precision, reason=reason)
-        try:
-            used = check_parity(engine, bundle.reference())
-        except ParityError:
-            engine.close()
-            raise
-        log.debug("'%s' passed the parity check, error %.2g of the limit", bundle.name, used)
-        return engine
+    def checked(precision: Literal["fp32", "bf16", "int8"], reason: str) -> Engine:
+        blob = cached_blob(bundle, precision)
+        engine = OpenVINOEngine(bundle, threads=threads, precision=precision, blob=blob, reason=reason)
+        return _check(engine, bundle)
 
+    used = cpu_precision(cast(CPUPrecision, precision))
     try:
-        return checked(precision, reason)
+        return checked(used, reason)
     except ParityError as error:
         if precision != "auto" or error.precision == "fp32":
             raise
@@ -64,18 +83,12 @@ def _openvino(bundle: Bundle, precision: CPUPrecision, threads: int, reason: str
         return checked("fp32", "; ".join(filter(None, (reason, f"{error.precision} did not pass the parity check"))))
 
 
-def _missing_for_tensorrt() -> list[str]:
-    """What TensorRT lacks here, the weightiest first."""
-    missing = []
-    if not _has_nvidia_driver():
-        missing.append("this machine has no NVIDIA driver")
-    missing.append("this version of swinstream runs models on OpenVINO only (--engine openvino)")
-    return missing
-
-
-def _has_nvidia_driver() -> bool:
+def _check(engine: Engine, bundle: Bundle) -> Engine:
+    """The engine, once it has passed; else it is closed."""
     try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
+        parity = check_parity(engine, bundle.reference())
+    except BaseException:
+        engine.close()
+        raise
+    log.debug("'%s' passed the parity check: %s", bundle.name, parity)
+    return engine

@@ -8,6 +8,8 @@ default network (98 M multiply-adds a step, 6 steps): 15.4 core-ms a window so, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,13 +18,13 @@ import numpy.typing as npt
 import openvino as ov
 
 from engine.bundle import Bundle, BundleError
-from engine.runtime.base import EngineError, EngineInfo, Inference
+from engine.runtime.base import EngineError, EngineInfo, Inference, Precision
 from engine.spec import ModelSpec
 from engine.state import StateStore
 
 DEVICE = "CPU"
 EXPONENT = 0x7C00  # of float16
-CPUPrecision = Literal["auto", "fp32", "bf16"]
+CPUPrecision = Literal["auto", "fp32", "bf16", "int8"]
 
 
 class _Request(NamedTuple):
@@ -39,9 +41,12 @@ class _Request(NamedTuple):
 class OpenVINOEngine:
     """`Engine` on OpenVINO's CPU plugin.
 
-    threads: CPU threads, and windows computed at a time. precision: `auto` is bf16 where the CPU computes in
-    it, else fp32. reason: for `info`. Raises EngineError if the model does not compile or the CPU lacks the
-    precision, BundleError if the graph is not the spec's.
+    threads: CPU threads. streams: windows computed at a time, which share the threads; None: one a thread.
+    precision: `auto` is bf16 where the CPU computes in it, else fp32; int8 needs the bundle's int8 graph, and what is
+    not int8 in it runs as `auto` would. blob: from `compile_blob` for this bundle and precision, and so ready sooner.
+    reason: for `info`.
+    Raises EngineError if the model does not compile or the CPU lacks the precision, BundleError if the graph is
+    not the spec's, or there is none.
     """
 
     def __init__(
@@ -49,34 +54,32 @@ class OpenVINOEngine:
         bundle: Bundle,
         *,
         threads: int = 1,
+        streams: int | None = None,
         precision: CPUPrecision = "auto",
+        blob: bytes | None = None,
         reason: str = "",
     ) -> None:
-        core = ov.Core()
-        has_bf16 = "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-        device = str(core.get_property(DEVICE, "FULL_DEVICE_NAME"))
-        if precision == "bf16" and not has_bf16:
-            raise EngineError(f"{device} does not compute in bf16: use fp32, or auto")
-        if precision == "auto":
-            precision = "bf16" if has_bf16 else "fp32"
+        core = shared_core()
+        used = cpu_precision(precision)
         self._spec = bundle.spec
-        self._info = EngineInfo("openvino", precision, device, reason)
+        self._info = EngineInfo("openvino", used, _name(core), reason)
         self._store = StateStore(bundle.spec)
         config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": threads,
+            "NUM_STREAMS": streams or threads,
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
         }
-        path = bundle.onnx()
+        path = bundle.onnx("int8" if used == "int8" else "fp32")
         try:
-            model = core.read_model(path)
-            _check(model, bundle.spec, path)
-            model.reshape({t.name: [1, *t.shape] for t in bundle.spec.inputs})
-            self._compiled = core.compile_model(model, DEVICE, config)
+            if blob is None:
+                config["INFERENCE_PRECISION_HINT"] = _hint(core, used)
+                model = _read(core, path, bundle.spec, str(path))
+                self._compiled = core.compile_model(model, DEVICE, config)
+            else:
+                self._compiled = core.import_model(BytesIO(blob), DEVICE, config)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot compile {path}: {str(error).strip().splitlines()[-1]}") from error
-        self._requests = [self._request() for _ in range(threads)]
+        self._requests = [self._request() for _ in range(streams or threads)]
 
     def _request(self) -> _Request:
         spec, request = self._spec, self._compiled.create_infer_request()
@@ -160,7 +163,72 @@ def _is_finite(flow: npt.NDArray[np.float16], scratch: npt.NDArray[np.uint16]) -
     return int(scratch.max()) != EXPONENT
 
 
-def _check(model: Any, spec: ModelSpec, path: Path) -> None:
+def cpu_precision(precision: CPUPrecision) -> Literal["fp32", "bf16", "int8"]:
+    """What `auto` is on this CPU, or the precision itself. Raises EngineError if the CPU lacks it."""
+    core = shared_core()
+    if precision == "auto":
+        return "bf16" if _has_bf16(core) else "fp32"
+    if precision == "bf16" and not _has_bf16(core):
+        raise EngineError(f"{_name(core)} does not compute in bf16: use fp32, or auto")
+    return precision
+
+
+def device_identity() -> tuple[str, str]:
+    """Library and CPU, with all that a compiled blob depends on."""
+    core = shared_core()
+    capabilities = ", ".join(sorted(core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")))
+    return f"openvino {ov.get_version()}", f"{_name(core)} ({capabilities})"
+
+
+def compile_blob(graph: bytes, spec: ModelSpec, precision: Precision) -> bytes:
+    """A graph compiled for this CPU, for `OpenVINOEngine`. Raises EngineError if it does not compile."""
+    if precision == "fp16":
+        raise EngineError("OpenVINO computes in fp32, bf16 or int8 on a CPU: fp16 is for TensorRT")
+    core = shared_core()
+    used = cpu_precision(precision)
+    blob = BytesIO()
+    try:
+        model = _read(core, graph, spec, "the graph")
+        config = {"INFERENCE_PRECISION_HINT": _hint(core, used)}
+        core.compile_model(model, DEVICE, config).export_model(blob)
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO cannot compile '{spec.name}': {str(error).strip().splitlines()[-1]}") from error
+    return blob.getvalue()
+
+
+@cache
+def shared_core() -> Any:
+    """The process's ov.Core, for good.
+
+    Each Core gives the thread that uses it first an alternate stack for signals. Of two that end in the order in which
+    they came, the second leaves the thread the first one's, which is freed: the next signal, a Ctrl-C, would end the
+    process by SIGSEGV (OpenVINO 2026.1).
+    """
+    return ov.Core()
+
+
+def _name(core: Any) -> str:
+    return str(core.get_property(DEVICE, "FULL_DEVICE_NAME"))
+
+
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+
+
+def _hint(core: Any, precision: Precision) -> str:
+    """What is not int8 runs in: bf16, or f32."""
+    return "bf16" if precision == "bf16" or (precision == "int8" and _has_bf16(core)) else "f32"
+
+
+def _read(core: Any, graph: Path | bytes, spec: ModelSpec, name: str) -> Any:
+    """The graph for a batch of 1. Raises BundleError if it is not the spec's."""
+    model = core.read_model(graph)
+    _check(model, spec, name)
+    model.reshape({t.name: [1, *t.shape] for t in spec.inputs})
+    return model
+
+
+def _check(model: Any, spec: ModelSpec, path: str) -> None:
     """Raise BundleError unless the graph has the spec's inputs and outputs."""
     for kind, ports, tensors in (("input", model.inputs, spec.inputs), ("output", model.outputs, spec.outputs)):
         got = {p.get_any_name(): [d.get_length() for d in list(p.partial_shape)[1:]] for p in ports}

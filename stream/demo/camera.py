@@ -9,26 +9,15 @@ The process (stream/demo/server.py) ends when this one does, however it does: it
 
 from __future__ import annotations
 
-import json
-import os
-import queue
 import subprocess
-import sys
-import threading
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import stream
 from stream.demo.schedule import Programme
+from stream.demo.server_process import DemoCameraError, ServerProcess
 from stream.frame import NS_PER_S
 
-_START_S = 20.0
-_STOP_S = 5.0
-
-
-class DemoCameraError(RuntimeError):
-    """The demo camera does not start."""
+__all__ = ["DemoCamera", "DemoCameraError", "Truth"]
 
 
 class Truth(NamedTuple):
@@ -60,7 +49,7 @@ class DemoCamera:
         if width % 8 or height % 2:
             raise ValueError(f"the picture must be a multiple of 8 wide and of 2 high, not {width}x{height}")
         self.programme = Programme(seed)
-        self._settings = {
+        settings = {
             "seed": seed,
             "port": port,
             "host": host,
@@ -69,7 +58,7 @@ class DemoCamera:
             "fps": fps,
             "caption": caption,
         }
-        self._process: subprocess.Popen[str] | None = None
+        self._server = ServerProcess("stream.demo.server", settings)
         self._url = ""
         self._start_utc_ns = 0
 
@@ -113,36 +102,12 @@ class DemoCamera:
         ]
 
     def start(self) -> None:
-        root = str(Path(next(iter(stream.__path__))).parent)
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "stream.demo.server", json.dumps(self._settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,  # Ctrl-C is for the parent, which then closes the pipe
-        )
-        try:
-            self._greet(self._process)
-        except BaseException:
-            self.stop()
-            raise
+        greeting = self._server.start()
+        self._url, self._start_utc_ns = greeting["url"], greeting["start_utc_ns"]
 
     def stop(self) -> None:
         """Ends the camera's process; may be called again."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        self._server.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -154,23 +119,6 @@ class DemoCamera:
         self.stop()
 
     def _started(self) -> subprocess.Popen[str]:
-        if self._process is None:
+        if self._server.process is None:
             raise DemoCameraError("the demo camera is not running: use it in a with statement")
-        return self._process
-
-    def _greet(self, process: subprocess.Popen[str]) -> None:
-        """Waits for the server's first line, which says where it listens and when it began."""
-        lines: queue.Queue[str] = queue.Queue()
-        output = process.stdout
-        assert output is not None
-        threading.Thread(target=lambda: lines.put(output.readline()), daemon=True, name="demo-greeting").start()
-        try:
-            line = lines.get(timeout=_START_S)
-        except queue.Empty:
-            raise DemoCameraError(f"the demo camera said nothing for {_START_S:.0f} s") from None
-        if not line:
-            raise DemoCameraError(f"the demo camera ended at once (exit code {process.wait()})")
-        greeting = json.loads(line)
-        if "error" in greeting:
-            raise DemoCameraError(f"the demo camera does not start: {greeting['error']}")
-        self._url, self._start_utc_ns = greeting["url"], greeting["start_utc_ns"]
+        return self._server.process

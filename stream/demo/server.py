@@ -8,9 +8,6 @@ and sending the rest; 5 when nobody does.
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import threading
 import time
 from typing import Any
@@ -19,6 +16,7 @@ import cv2
 
 from stream.demo.figure import Canvas
 from stream.demo.player import Player
+from stream.demo.rtsp import RtspServer, run_as_process
 from stream.demo.schedule import Programme
 from stream.frame import NS_PER_S
 
@@ -78,41 +76,24 @@ def _film(player: Player, outlet: Outlet, *, zero_ns: int, fps: int, ended: thre
 
 def serve(settings: dict[str, Any]) -> None:
     """Serves until standard input closes. Raises RuntimeError when the server cannot be set up."""
-    try:
-        import gi
-
-        gi.require_version("Gst", "1.0")
-        gi.require_version("GstRtspServer", "1.0")
-        from gi.repository import GLib, Gst, GstRtspServer
-    except (ImportError, ValueError) as error:
-        raise RuntimeError(f"GStreamer's RTSP server is missing ({error}); see apt-packages.txt") from None
-    Gst.init(None)
+    server = RtspServer(settings["host"], settings["port"])
     width, height, fps = settings["width"], settings["height"], settings["fps"]
-    factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_shared(True)
-    factory.set_launch(
+    launch = (
         "( appsrc name=film is-live=true format=time max-buffers=4 max-bytes=0 leaky-type=downstream "
         f"caps=video/x-raw,format=I420,width={width},height={height},framerate={fps}/1,colorimetry=bt601 ! "
         "x264enc tune=zerolatency speed-preset=ultrafast threads=1 bitrate=1500 "
         f"key-int-max={fps * 2} ! video/x-h264,profile=constrained-baseline ! rtph264pay name=pay0 pt=96 "
         "config-interval=-1 )"
     )
-    outlet = Outlet(Gst)
+    outlet = Outlet(server.gst)
 
-    def configure(_factory: Any, media: Any) -> None:
+    def configure(media: Any) -> None:
         source = media.get_element().get_by_name("film")
         media.connect("unprepared", lambda _media: outlet.closed(source))
         outlet.opened(source)
 
-    factory.connect("media-configure", configure)
-    server = GstRtspServer.RTSPServer()
-    server.set_address(settings["host"])
-    server.set_service(str(settings["port"]))
-    server.get_mount_points().add_factory(_PATH, factory)
-    if server.attach(None) == 0:
-        raise RuntimeError(f"cannot listen on {settings['host']}:{settings['port']}; is the port taken?")
-
-    loop = GLib.MainLoop()
+    server.mount(_PATH, launch, configure, shared=True)
+    url = server.listen()
     ended = threading.Event()
     zero_ns, zero_utc_ns = time.monotonic_ns(), time.time_ns()
     player = Player(Programme(settings["seed"]), width, height, caption=settings["caption"])
@@ -120,36 +101,14 @@ def serve(settings: dict[str, Any]) -> None:
         target=_film, args=(player, outlet), kwargs={"zero_ns": zero_ns, "fps": fps, "ended": ended}, name="demo-film"
     )
 
-    def wait_for_parent() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        GLib.idle_add(loop.quit)  # quit() by itself is lost when the loop does not run yet
-
     film.start()
-    threading.Thread(target=wait_for_parent, daemon=True, name="demo-parent").start()
-    print(
-        json.dumps({"url": f"rtsp://{settings['host']}:{server.get_bound_port()}{_PATH}", "start_utc_ns": zero_utc_ns}),
-        flush=True,
-    )
     try:
-        loop.run()
+        server.run({"url": f"{url}{_PATH}", "start_utc_ns": zero_utc_ns})
     finally:
         ended.set()
         film.join()
 
 
-def main() -> int:
-    cv2.setNumThreads(1)
-    try:
-        serve(json.loads(sys.argv[1]))
-    except RuntimeError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    # Without the usual clean-up: GStreamer's threads may still be in Python callbacks.
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    cv2.setNumThreads(1)
+    run_as_process(serve)

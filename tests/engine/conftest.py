@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -71,6 +72,24 @@ FORMS = {
 }
 
 
+def _exported_spec(modality: Modality, stem: str, memory: str, mode: str) -> ModelSpec:
+    """Of as few blocks as show everything, because an export takes seconds: shifted windows with `none` and `head`,
+    merging with `blocks`, two steps but where the graph is largest."""
+    spec = small_spec(modality, stem, memory, mode)
+    blocks = memory == "blocks"
+    depths, heads = ((1, 1, 1, 1), (1, 2, 2, 4)) if blocks else ((2,), (2,))
+    network = spec.network.model_copy(update={"depths": depths, "heads": heads})
+    return spec.model_copy(update={"network": network, "ticks": (1 if blocks else 2) * spec.pattern.ticks})
+
+
+EXPORTED_FORMS = {
+    f"{modality} {stem} {memory}-{mode}": _exported_spec(modality, stem, memory, mode)
+    for number, (modality, (memory, mode)) in enumerate(product(get_args(Modality), MEMORIES))
+    for stem in (("patch", "conv")[number % 2],)
+}
+"""Every modality x memory, the stems in turn."""
+
+
 @pytest.fixture(params=FORMS)
 def form(request: pytest.FixtureRequest) -> ModelSpec:
     """Every modality x stem x memory."""
@@ -122,6 +141,24 @@ def recognizer() -> Callable[..., Any]:
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def exported_form(recognizer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:
+    """exported_form(name of EXPORTED_FORMS): its torch Recognizer, and its graph, exported once."""
+    pytest.importorskip("torch")
+    from engine.export import export_onnx
+
+    folder = tmp_path_factory.mktemp("forms")
+
+    @cache
+    def export(form: str) -> tuple[Any, Path]:
+        model = recognizer(EXPORTED_FORMS[form])
+        path = folder / f"{list(EXPORTED_FORMS).index(form)}.onnx"
+        export_onnx(model, path)
+        return model, path
+
+    return export
 
 
 @pytest.fixture(scope="session")

@@ -9,38 +9,19 @@ import onnx  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 
 from engine.bundle import Bundle  # noqa: E402
-from engine.export import ExportError, check_graph, export_onnx, reference  # noqa: E402
+from engine.export import ExportError, check_graph, reference  # noqa: E402
 from engine.network.weights import load_recognizer  # noqa: E402
+from tests.engine.conftest import EXPORTED_FORMS as FORMS  # noqa: E402
 
-pytestmark = pytest.mark.timeout(300)  # the exporter takes 4 to 10 s a graph, on cores that may be shared
+pytestmark = pytest.mark.timeout(300)  # the exporter takes 2 to 5 s a graph, on cores that may be shared
 
 WINDOWS = 2
 
-# Each export takes seconds, so: every stem of every modality, and every memory, once; conv goes with pool: max.
-# The sixth, of rgb+flow, conv and head-residual, is the bundle that all tests share.
-FORMS = [
-    ("rgb", "patch", "blocks", "replace"),
-    ("rgb", "conv", "none", "residual"),
-    ("rgb+flow", "patch", "blocks", "residual"),
-    ("lessrgb+flow", "patch", "none", "residual"),
-    ("lessrgb+flow", "conv", "head", "replace"),
-]
 
-
-@pytest.fixture(params=FORMS, ids=" ".join)
-def spec(request, small):
-    """A form of the network, of as few blocks as it may have and two steps; one step where it is the slowest."""
-    spec = small(*request.param)
-    if spec.network.memory == "blocks":
-        spec = spec.model_copy(update={"network": spec.network.model_copy(update={"depths": (1, 1, 1, 1)})})
-    steps = 1 if request.param == ("rgb+flow", "patch", "blocks", "residual") else 2
-    return spec.model_copy(update={"ticks": steps * spec.pattern.ticks})
-
-
-def test_onnx_runtime_agrees(spec, recognizer, clips, tmp_path):
-    model = recognizer(spec)
-    export_onnx(model, tmp_path / "network.onnx")
-    agrees(tmp_path / "network.onnx", model, clips)
+@pytest.mark.parametrize("form", FORMS)
+def test_onnx_runtime_agrees(form, exported_form, clips):
+    model, graph = exported_form(form)
+    agrees(graph, model, clips)
 
 
 def test_onnx_runtime_agrees_on_the_shared_bundle(exported, clips):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from engine.bundle import Bundle
-from engine.parity import LIMITS, MIN_WINDOWS, ParityError, check_parity
+from engine.parity import LIMITS, MIN_WINDOWS, Limits, ParityError, check_parity
+from engine.runtime.base import Precision
 from engine.runtime.openvino import OpenVINOEngine
 from engine.state import StateStore
 
@@ -22,10 +25,16 @@ def engine(bundle):
 
 
 def test_the_right_engine_passes_with_room(engine, bundle):
-    assert check_parity(engine, bundle.reference()) < 0.2
+    parity = check_parity(engine, bundle.reference())
+    assert parity.windows >= 10
+    assert parity.used < 0.2
+    assert parity.top1 == 1
+    assert parity.scores < 1e-4
+    assert "top-1 agreement 100.0%" in str(parity)
 
 
 def test_every_precision_has_limits():
+    assert LIMITS.keys() == set(get_args(Precision))
     assert all(0 < limit < 1 for limits in LIMITS.values() for limit in limits)
     assert MIN_WINDOWS >= 12
 
@@ -45,6 +54,32 @@ def test_one_wrong_value_is_found_and_named(engine, bundle, name, place, error):
         check_parity(engine, reference)
     fresh = StateStore(bundle.spec)
     assert engine.open_slot() == fresh.open(), "the check gave its slot back"
+
+
+@pytest.fixture
+def loose(monkeypatch):
+    """Nothing but the scores and labels is looked at."""
+
+    def limits(**changes):
+        free = Limits(logits=1e9, states=1e9, scores=1, top1=0)
+        monkeypatch.setitem(LIMITS, "fp32", free._replace(**changes))
+
+    return limits
+
+
+def test_scores_and_labels_have_limits_of_their_own(engine, bundle, loose):
+    reference = bundle.reference()
+    first, second = np.argsort(reference.logits[5, 2])[[-1, -2]]
+    reference.logits[5, 2, [first, second]] = reference.logits[5, 2, [second, first]]  # the label is another
+    loose(scores=1e-3)
+    label = rf"the score of '{bundle.spec.labels[first]}'|the score of '{bundle.spec.labels[second]}'"
+    with pytest.raises(ParityError, match=rf"({label}) in step 2 of reference window 5 is off by"):
+        check_parity(engine, reference)
+    loose(top1=0.99)
+    with pytest.raises(ParityError, match=r"best label .* in 97\.9% of steps, .* step 2 of reference window 5"):
+        check_parity(engine, reference)
+    loose()
+    assert check_parity(engine, reference).top1 == 47 / 48
 
 
 def test_an_engine_that_forgets_does_not_pass(engine, bundle, monkeypatch):

@@ -69,6 +69,14 @@ def test_a_short_rest_makes_no_window(tmp_path: Path) -> None:
     assert list(read_windows(film(tmp_path, 0.3, 30), SPEC)) == []
 
 
+def test_a_stretch_of_a_file_is_read_alone(tmp_path: Path) -> None:
+    path = film(tmp_path, 4, 30)
+    first, second = read_windows(path, SPEC, start_s=1.0, end_s=3.0)
+    assert first.pts_ns[0] == pytest.approx(1.0 * NS_PER_S, abs=NS_PER_S // 30)
+    assert first.index == 0
+    assert 2.8 * NS_PER_S < second.pts_ns[-1] <= 3.0 * NS_PER_S
+
+
 def test_windows_have_colours_where_the_network_looks(tmp_path: Path) -> None:
     for window in read_windows(film(tmp_path, 1.6, 30), SPEC):
         for tick in range(SPEC.ticks):

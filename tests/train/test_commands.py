@@ -29,6 +29,13 @@ def test_a_wrong_configuration_is_wrong_usage(tmp_path: Path, text: str, capsys:
     assert len(lines) == (1 if text != "model: {}" else len(lines))
 
 
+def test_an_override_that_makes_no_sense_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("optim: {}", encoding="utf-8")
+    assert train(path, tmp_path / "run", ["optim.lr"]) == 2
+    assert "swinstream: --set optim.lr: expected a key" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_clip_that_cannot_be_decoded(
     workers: int, settings: dict[str, Any], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

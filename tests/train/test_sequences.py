@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sys
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 
-from engine.spec import NONE_LABEL, ModelSpec
+from engine.network.recognizer import Recognizer
+from engine.spec import NONE_LABEL, FlowSpec, Modality, ModelSpec
 from train.config import TrainConfig, TrainError
 from train.data.sequences import ONSET_WEIGHTS, Sequence, SequenceDataset, SequenceMaker
 
@@ -19,6 +23,29 @@ def test_items_have_the_networks_shapes(config: TrainConfig) -> None:
         assert item["picture"].dtype == torch.uint8
         assert item["flow"].dtype == torch.float16
         assert int(item["target"].max()) <= spec.labels.index(NONE_LABEL)
+
+
+@pytest.mark.parametrize(
+    ("modality", "method", "shape"),
+    [("rgb", "dis", (4, 0)), ("lessrgb+flow", "dis", (1, 2)), ("rgb+flow", "tvl1", (2, 2))],
+)
+def test_every_modality_and_flow_goes_the_same_way(
+    config: TrainConfig, modality: Modality, method: Literal["dis", "tvl1"], shape: tuple[int, int]
+) -> None:
+    spec = config.model.model_copy(update={"modality": modality, "flow": FlowSpec(method=method)})
+    item = SequenceDataset(config.model_copy(update={"model": spec}))[0, 0]
+    assert (item["picture"].shape[1], item["flow"].shape[1]) == shape
+    out = Recognizer(spec).forward_sequence(item["picture"][None], item["flow"][None])
+    assert out.logits.shape == (1, *item["target"].shape, len(spec.labels))
+    if method == "tvl1":
+        assert 0.2 < float(item["flow"].abs().max()) <= spec.flow.clip_px
+
+
+def test_without_scikit_image_training_on_tvl1_is_refused(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage.registration", None)
+    spec = config.model.model_copy(update={"flow": FlowSpec(method="tvl1")})
+    with pytest.raises(TrainError, match=r"model\.flow: .* needs scikit-image: pip install"):
+        SequenceDataset(config.model_copy(update={"model": spec}))
 
 
 def test_an_item_depends_on_its_place_and_the_seed_alone(config: TrainConfig) -> None:
@@ -58,6 +85,21 @@ def test_skipped_windows_are_not_asked_for(spec: ModelSpec) -> None:
     asked = (item["target"] >= 0).all(dim=1)
     assert asked.sum() == 1
     assert bool(asked[0])
+
+
+def test_four_skipped_windows_in_a_row_zero_the_state_as_live(spec: ModelSpec) -> None:
+    """Each window's luma is its number: which were skipped can be told from the order of the rest."""
+    plain = sequence(spec, [0] * 4 * 40)
+    luma = np.repeat(16 + 5 * np.arange(40), 4).astype(np.uint8)
+    plain.pictures[:, : spec.height] = luma[:, None, None]
+    plain.pictures[:, spec.height :] = 128
+    item = SequenceMaker(spec, [], []).tensors(np.random.default_rng(0), plain, 0.7)
+    kept = (item["target"] >= 0).all(dim=1)
+    number = item["picture"][kept].float().mean(dim=(1, 2, 3, 4)).div(255 / 219 * 5).round()
+    gaps = number.diff() - 1
+    assert gaps.max() >= 4 > gaps.min()
+    assert item["reset"][kept].tolist() == [False, *(gaps >= 4).tolist()]
+    assert not item["reset"][~kept].any()
 
 
 def test_drawn_sequences_name_what_is_drawn(spec: ModelSpec) -> None:

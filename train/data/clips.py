@@ -1,7 +1,7 @@
 """Clips on disk: a folder per label, and which group (subject, camera) each clip belongs to.
 
 Groups come from a `split.csv` (columns `path`, `group`) beside the folders where there is one; otherwise every
-clip is a group of its own.
+clip is a group of its own. UCF-101's own layout is read by train.data.ucf101, tables of clips by train.data.table.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engine.spec import NONE_LABEL
 from stream.failure import EndOfStream
-from stream.frame import Frame
+from stream.frame import Frame, PlaneArray
 from stream.home import expanded
 from stream.source import Source
 from train.config import TrainError
@@ -70,50 +71,66 @@ def resolve(path: str) -> Path:
     return given if given.is_absolute() or given.exists() else data_root() / given
 
 
-def find_clips(root: Path, labels: tuple[str, ...]) -> list[ClipRef]:
-    """Every clip below `root/<label>/`. Raises TrainError for a missing folder, or a label without clips."""
+def find_clips(root: Path, labels: tuple[str, ...], none_folders: tuple[str, ...] = ()) -> list[ClipRef]:
+    """Every clip below `root/<label>/`, and every clip of the none_folders as `none`.
+
+    Raises TrainError for a missing folder, or a label without clips.
+    """
     if not root.is_dir():
         raise TrainError(f"{root}: no such folder; clips lie in a folder per label, e.g. {root / labels[0]}")
-    groups: dict[str, str] = {}
-    split = root / "split.csv"
-    if split.exists():
-        try:
-            with open(split, newline="", encoding="utf-8") as file:
-                groups = {row["path"]: row["group"] for row in csv.DictReader(file)}
-        except KeyError as error:
-            raise TrainError(f"{split}: it has no column {error}; expected the columns path and group") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise TrainError(f"{split}: cannot be read: {error}") from None
+    groups = _groups(root / "split.csv")
     refs = []
-    for label in labels:
-        files = sorted(p for p in (root / label).glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    for folder, label in [*((label, label) for label in labels), *((folder, NONE_LABEL) for folder in none_folders)]:
+        files = sorted(p for p in (root / folder).glob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
         if not files:
-            raise TrainError(f"{root / label}: no clips for label '{label}' ({', '.join(sorted(VIDEO_SUFFIXES))})")
+            raise TrainError(f"{root / folder}: no clips for label '{label}' ({', '.join(sorted(VIDEO_SUFFIXES))})")
         for path in files:
             key = path.relative_to(root).as_posix()
             refs.append(ClipRef(path, label, groups.get(key, key)))
     return refs
 
 
+def _groups(split: Path) -> dict[str, str]:
+    """The group of each clip, by its path; empty where there is no such table."""
+    if not split.exists():
+        return {}
+    try:
+        with open(split, newline="", encoding="utf-8") as file:
+            return {row["path"]: row["group"] for row in csv.DictReader(file)}
+    except KeyError as error:
+        raise TrainError(f"{split}: it has no column {error}; expected the columns path and group") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainError(f"{split}: cannot be read: {error}") from None
+
+
 def load_footage(ref: ClipRef, max_height: int) -> Footage:
     """Decode a clip with the live decoder; pictures higher than max_height lines are halved until they fit.
 
-    Raises stream.source.SourceError for a file that can't be decoded, TrainError for one with fewer than two frames.
+    Raises stream.source.SourceError for a file that can't be decoded, TrainError for one with fewer than two frames
+    or with pictures of more than one size.
     """
-    ys, us, vs, pts, full_range = [], [], [], [], False
+    ys: list[PlaneArray] = []
+    us: list[PlaneArray] = []
+    vs: list[PlaneArray] = []
+    pts: list[float] = []
+    full_range = False
     for frame in _frames(ref.path):
         t = frame.pts_ns / 1e9
-        if t < ref.start_s or (ref.end_s is not None and t > ref.end_s):
+        if t < ref.start_s:
             continue
+        if ref.end_s is not None and t > ref.end_s:
+            break
         y, u, v = frame.y, frame.u, frame.v
         while y.shape[0] > max_height:
             y, u, v = (_halve(plane) for plane in (y, u, v))
+        if ys and y.shape != ys[0].shape:
+            raise TrainError(f"{ref.path}: the size of its pictures changes at {t:.1f} s")
         ys.append(y.copy())
         us.append(u.copy())
         vs.append(v.copy())
         pts.append(t)
         full_range = frame.full_range
-    if len(ys) < 2:
+    if len(ys) < 2 or pts[-1] <= pts[0]:
         raise TrainError(f"{ref.path}: only {len(ys)} frames between {ref.start_s} s and {ref.end_s or 'its end'}")
     start = np.asarray(pts, np.float64)
     return Footage(ref, np.stack(ys), np.stack(us), np.stack(vs), start - start[0], full_range)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from engine.spec import ModelSpec
 from stream.frame import ClockSource, Frame
 from stream.zone import Zone, ZoneScaler
+from train.data.background import with_scene
 from train.data.clips import ClipRef, Footage
 
 U8 = npt.NDArray[np.uint8]
@@ -123,21 +124,68 @@ def grade(rng: np.random.Generator, pictures: U8, view: View) -> U8:
 
 
 def action(
-    rng: np.random.Generator, spec: ModelSpec, footage: Footage, ticks: int, view: View, stretch: float
+    rng: np.random.Generator,
+    spec: ModelSpec,
+    footage: Footage,
+    ticks: int,
+    view: View,
+    stretch: float,
+    scene: U8 | None = None,
 ) -> Segment:
-    """`ticks` ticks of a clip from a random point on, from its start again at its end, 1/stretch times as fast."""
+    """`ticks` ticks of a clip from a random point on, from its start again at its end, 1/stretch times as fast.
+
+    scene: a small ungraded picture [H*3//2, W] that is to surround what moves.
+    """
     fps = footage.fps / stretch
     offset = camera_offsets(rng, ticks, spec.rate_hz, fps)
     tick_s = np.arange(ticks) / spec.rate_hz
     frame = np.round((tick_s + offset) * fps - (offset[0] * fps)).astype(np.int64)
     start = int(rng.integers(len(footage.y))) if rng.random() < 0.7 else 0
     pictures = film(spec, footage, (start + frame) % len(footage.y), view)
+    if scene is not None:
+        pictures = with_scene(rng, pictures, scene)
     return Segment(grade(rng, pictures, view), offset)
 
 
 def still(rng: np.random.Generator, spec: ModelSpec, picture: U8, ticks: int, view: View) -> Segment:
-    """A small ungraded picture [H*3//2, W] held for `ticks`, its noise alive."""
-    pictures = np.broadcast_to(picture, (ticks, *picture.shape))
+    """A small ungraded picture [H*3//2, W] held for `ticks`, its noise alive and, half the time, its light changing."""
+    pictures: U8 = np.broadcast_to(picture, (ticks, *picture.shape))
+    if rng.random() < 0.5:
+        pictures = relight(rng, pictures, spec.rate_hz)
+    return Segment(grade(rng, pictures, view), camera_offsets(rng, ticks, spec.rate_hz, 25.0))
+
+
+def relight(rng: np.random.Generator, pictures: U8, rate_hz: float) -> U8:
+    """Lamps switched, clouds, flicker: small pictures [n, H*3//2, W] under a light that changes with time.
+
+    The light also has a side: it falls off across the picture, as a lamp's or a window's does.
+    """
+    n, h, w = len(pictures), pictures.shape[1] * 2 // 3, pictures.shape[2]
+    t = np.arange(n) / rate_hz
+    kind = rng.random()
+    if kind < 0.4:  # switched on or off, at once or as a tube starts
+        level = 1 / (1 + np.exp(-(t - rng.uniform(0, t[-1] + 0.1)) * rng.choice([8.0, 60.0]) * rng.choice([-1, 1])))
+    elif kind < 0.7:  # clouds: slow
+        level = np.sin(2 * np.pi * (t * rng.uniform(0.1, 0.6) + rng.uniform()))
+    else:  # flicker
+        level = np.sin(2 * np.pi * (t * rng.uniform(1.5, 6.0) + rng.uniform())) + rng.normal(0, 0.3, n)
+    angle = rng.uniform(0, 2 * np.pi)
+    side = np.cos(angle) * np.linspace(-1, 1, w)[None] + np.sin(angle) * np.linspace(-1, 1, h)[:, None]
+    fall = np.clip(1 + rng.uniform(0, 1) * side, 0, 2).astype(np.float32)
+    gain = 1 + (rng.uniform(0.05, 0.5) * level.astype(np.float32))[:, None, None] * fall
+    out = pictures.copy()
+    out[:, :h] = np.clip((pictures[:, :h].astype(np.float32) - 16) * gain + 16, 16, 235).astype(np.uint8)
+    return out
+
+
+def snow(rng: np.random.Generator, spec: ModelSpec, ticks: int, view: View) -> Segment:
+    """Nothing but noise, of any grain: what a camera without a signal, or at night, sends."""
+    h, w, grain = spec.height, spec.width, int(rng.integers(1, 9))
+    rows, columns = -(-h // grain), -(-w // grain)
+    luma = rng.normal(rng.uniform(30, 200), rng.uniform(3, 80), (ticks, rows, columns)).astype(np.float32)
+    pictures = np.full((ticks, h * 3 // 2, w), 128, np.uint8)
+    for picture, noise in zip(pictures, np.clip(luma, 16, 235), strict=True):
+        picture[:h] = cv2.resize(noise, (w, h), interpolation=cv2.INTER_LINEAR)
     return Segment(grade(rng, pictures, view), camera_offsets(rng, ticks, spec.rate_hz, 25.0))
 
 

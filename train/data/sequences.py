@@ -6,23 +6,28 @@ over. Item (step, i) depends on them and the seed alone: any worker may make it,
 
 from __future__ import annotations
 
-from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.spec import NONE_LABEL, ModelSpec
 from stream.clip import ClipBuilder
 from stream.demo.scene import Scene, shoot
+from stream.flow import make_flow
 from stream.frame import NS_PER_S, ClockSource, StreamKey, Window
+from stream.recognition import FORGET_AFTER_SKIPS
 from train.config import TrainConfig, TrainError
-from train.data.clips import ClipRef, Footage, find_clips, load_footage, resolve
-from train.data.quiet import find_quiet
+from train.data.augment import draw_stretch, draw_view
+from train.data.cache import cache_folder
+from train.data.clips import ClipRef, Footage
+from train.data.config import AugmentConfig, MixConfig
+from train.data.footage import FootageCache
+from train.data.prepare import prepare, tell_skipped
 from train.data.segments import (
     U8,
     Segment,
@@ -33,9 +38,11 @@ from train.data.segments import (
     footage_of,
     grade,
     passing,
-    random_view,
+    relight,
+    snow,
     still,
 )
+from train.data.split import find_split
 
 # A step right after a change of label shows little of the new one yet.
 ONSET_WEIGHTS = (0.2, 0.6)
@@ -54,78 +61,112 @@ class Sequence(NamedTuple):
 class SequenceDataset(Dataset[dict[str, Tensor]]):
     """Item (step, i): one sequence of L windows, see `SequenceMaker.tensors`.
 
-    Footage is decoded when it is first needed, in the worker process that needs it. Raises TrainError when the
-    configured folders do not hold clips of every label.
+    Clips are decoded into the cache when it is made; those of no use are in `skipped`, and told. Raises TrainError for
+    what cannot be trained on, CacheError for a full disk.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, console: Console | None = None) -> None:
+        console = console or Console(quiet=True)
         self.config = config
-        root = resolve(config.data.root)
-        held_out = {*config.data.exclude_groups, *config.data.validate_groups}
-        refs = find_clips(root, config.model.actions)
-        known = {ref.group for ref in refs}
-        if unknown := held_out - known:
-            raise TrainError(f"{root} has no group {sorted(unknown)}; its groups are {sorted(known)}")
-        self.refs = [ref for ref in refs if ref.group not in held_out]
-        if missing := set(config.model.actions) - {ref.label for ref in self.refs}:
-            raise TrainError(f"{root}: without the held out groups, no clip is left for {sorted(missing)}")
-        self.quiet_refs = find_quiet([resolve(path) for path in config.data.quiet])
-        self.quiet_refs += [ClipRef(resolve(path), NONE_LABEL, Path(path).stem) for path in config.data.quiet_clips]
+        split = find_split(config.data, config.model.actions)
+        self._footage = FootageCache(cache_folder(config.data.cache), 2 * config.model.height)
+        self.skipped = prepare(self._footage, [*split.train, *split.quiet], console)
+        useless = {clip.ref for clip in self.skipped}
+        usable = [ref for ref in split.train if ref not in useless]
+        self.refs = [ref for ref in usable if ref.label != NONE_LABEL]
+        self.quiet_refs = [ref for ref in split.quiet if ref not in useless]
+        self.quiet_refs += [ref for ref in usable if ref.label == NONE_LABEL]
+        for note in split.notes:
+            console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        tell_skipped(self.skipped, console)
+        self._check()
         self._maker: SequenceMaker | None = None
+
+    def _check(self) -> None:
+        """Raises TrainError where there is nothing to learn, or nothing to learn it from."""
+        config = self.config
+        try:
+            make_flow(config.model.flow)
+        except ValueError as error:
+            raise TrainError(f"model.flow: {error}") from None
+        trained = {ref.label for ref in self.refs}
+        for clip in self.skipped:
+            if clip.ref.label not in {*trained, NONE_LABEL}:
+                raise TrainError(f"no clip of label '{clip.ref.label}' is of use; the first: {clip.reason}")
+        mixes = [phase.mix for phase in config.phases]
+        if not self.refs and not self.quiet_refs and any(mix.drawn < 1 for mix in mixes):
+            raise TrainError("data: without root and quiet footage there is nothing to film; set drawn: 1 in each mix")
+        if len(config.model.actions) == 1 and not any(mix.none for mix in mixes):
+            raise TrainError(
+                f"model.labels: '{config.model.actions[0]}' is the only class and nothing is mixed in to tell it from; "
+                "name a second label, or set mix.none above 0"
+            )
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Tensor]:
         step, number = place
         config, phase = self.config, self.config.phase_at(step)
         if self._maker is None:
-            self._maker = SequenceMaker(config.model, self.refs, self.quiet_refs)
+            self._maker = SequenceMaker(config.model, self.refs, self.quiet_refs, self._footage, config.data.augment)
+        self._maker.used.clear()
         rng = np.random.default_rng([config.seed, step, number])
-        ticks = phase.windows * config.model.ticks
+        ticks = phase.sequence_windows * config.model.ticks
         if rng.random() < phase.mix.drawn:
             sequence = self._maker.drawn(rng, ticks, phase.mix.none)
         else:
-            sequence = self._maker.filmed(rng, ticks, phase.mix.none)
+            sequence = self._maker.filmed(rng, ticks, phase.mix)
         return self._maker.tensors(rng, sequence, config.skip_window)
+
+    def clips(self, place: tuple[int, int]) -> list[ClipRef]:
+        """The clips that an item is made of; none for one that is only drawn."""
+        self[place]
+        assert self._maker is not None
+        return list(dict.fromkeys(self._maker.used))
 
 
 class SequenceMaker:
-    """Joins segments into sequences and turns them into tensors."""
+    """Joins segments into sequences and turns them into tensors. footage: of `actions` and `quiet`.
 
-    def __init__(self, spec: ModelSpec, actions: list[ClipRef], quiet: list[ClipRef]) -> None:
+    used: every clip that was taken so far.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        actions: list[ClipRef],
+        quiet: list[ClipRef],
+        footage: FootageCache | None = None,
+        augment: AugmentConfig | None = None,
+    ) -> None:
         self._spec = spec
-        self._refs = actions, quiet
+        self._actions, self._quiet, self._all = actions, quiet, actions + quiet
+        self._by_label = [[ref for ref in actions if ref.label == label] for label in spec.actions]
+        self._footage = footage or FootageCache(None, 2 * spec.height)
+        self._augment = augment or AugmentConfig()
+        self.used: list[ClipRef] = []
         self._none = len(spec.actions)
         self._labels = {label: i for i, label in enumerate(spec.labels)}
         self._builder = ClipBuilder(spec)
 
-    @cached_property
-    def _all(self) -> list[Footage]:
-        return [load_footage(ref, 2 * self._spec.height) for ref in self._refs[0]]
-
-    @cached_property
-    def _by_label(self) -> list[list[Footage]]:
-        return [[f for f in self._all if f.ref.label == label] for label in self._spec.actions]
-
-    @cached_property
-    def _quiet(self) -> list[Footage]:
-        return [load_footage(ref, 2 * self._spec.height) for ref in self._refs[1]]
-
-    def filmed(self, rng: np.random.Generator, ticks: int, none_share: float) -> Sequence:
+    def filmed(self, rng: np.random.Generator, ticks: int, mix: MixConfig) -> Sequence:
         """Real clips one after the other, each seen by a view of its own, with stillness or quiet between."""
         spec, rate = self._spec, self._spec.rate_hz
         parts: list[tuple[Segment, int]] = []
         filled = 0
         while filled < ticks:
-            view = random_view(rng)
-            if rng.random() < none_share:
+            view = draw_view(rng, self._augment)
+            if not self._actions or rng.random() < mix.none:
                 n = int(rng.uniform(0.5, 3.0) * rate)
                 parts.append((self._nothing(rng, n, view), self._none))
             else:
                 label = int(rng.integers(len(self._by_label)))
-                footage = self._by_label[label][rng.integers(len(self._by_label[label]))]
-                n = int(rng.uniform(1.5, 6.0) * rate)
-                segment = action(rng, spec, footage, n, view, stretch=float(np.exp(rng.normal(0, 0.12))))
+                footage = self._any(rng, self._by_label[label])
+                n = ticks if mix.action_s is None else int(rng.uniform(*mix.action_s) * rate)
+                scene = self._other_scene(rng, view)
+                segment = action(rng, spec, footage, n, view, stretch=draw_stretch(rng, self._augment), scene=scene)
+                if self._augment.kind == "strong" and rng.random() < 0.1:
+                    segment = segment._replace(pictures=relight(rng, segment.pictures, rate))
                 parts.append((segment, label))
-                if rng.random() < 0.3:  # the person freezes where the clip ends
+                if rng.random() < mix.freeze:  # the person freezes where the clip ends
                     hold = int(rng.uniform(0.5, 2.0) * rate)
                     frozen = np.broadcast_to(segment.pictures[-1], (hold, *segment.pictures.shape[1:]))
                     offset = camera_offsets(rng, hold, rate, 25.0)
@@ -145,23 +186,36 @@ class SequenceMaker:
         spec = self._spec
         kind = rng.random()
         if self._quiet and kind < 0.35:
-            footage = self._quiet[rng.integers(len(self._quiet))]
+            footage = self._any(rng, self._quiet)
             return action(rng, spec, footage, ticks, view, stretch=1.0)
+        if kind > 0.93:
+            return snow(rng, spec, ticks, view)
         if kind < 0.65:
-            scene, other = (self._frame(rng, some) for some in (view, random_view(rng)))
+            scene, other = (self._frame(rng, some) for some in (view, draw_view(rng, self._augment)))
             return passing(rng, spec, scene, other, ticks, view)
-        if kind < 0.85:
-            picture = self._frame(rng, view)
-        else:  # the median over a clip is its scene without the person, when the person moves about
-            footage = self._all[rng.integers(len(self._all))]
-            some = film(spec, footage, np.linspace(0, len(footage.y) - 1, 15).astype(np.int64), view)
-            picture = np.median(some, axis=0).astype(np.uint8)
+        picture = self._frame(rng, view) if kind < 0.8 else self._scene(rng, view)
         return still(rng, spec, picture, ticks, view)
+
+    def _scene(self, rng: np.random.Generator, view: View) -> U8:
+        """The median over a clip: its scene without the person, when the person moves about."""
+        footage = self._any(rng, self._actions or self._quiet)
+        some = film(self._spec, footage, np.linspace(0, len(footage.y) - 1, 15).astype(np.int64), view)
+        picture: U8 = np.median(some, axis=0).astype(np.uint8)
+        return picture
+
+    def _other_scene(self, rng: np.random.Generator, view: View) -> U8 | None:
+        """What surrounds the person instead of the clip's own scene; None: nothing."""
+        share = self._augment.background
+        return self._scene(rng, view) if share and rng.random() < share else None
+
+    def _any(self, rng: np.random.Generator, refs: list[ClipRef]) -> Footage:
+        ref = refs[rng.integers(len(refs))]
+        self.used.append(ref)
+        return self._footage[ref]
 
     def _frame(self, rng: np.random.Generator, view: View) -> U8:
         """Any frame of any clip."""
-        everything = self._all + self._quiet
-        footage: Footage = everything[rng.integers(len(everything))]
+        footage = self._any(rng, self._all)
         picture: U8 = film(self._spec, footage, np.array([rng.integers(len(footage.y))]), view)[0]
         return picture
 
@@ -190,14 +244,15 @@ class SequenceMaker:
                 scene = Scene(rng, shots[0], width, height, body_height=body)
             frames.append(scene.frame(float(t - start)))
             labels.append(self._labels[scene.label(float(t - start))])
-        view = random_view(rng, strength=0.5)
+        view = draw_view(rng, self._augment, strength=0.5)
         small = film(spec, footage_of(frames), np.arange(ticks), view)
         return Sequence(grade(rng, small, view), times, np.array(labels, np.int64))
 
     def tensors(self, rng: np.random.Generator, sequence: Sequence, skip_window: float) -> dict[str, Tensor]:
         """Windows of a sequence as the network's input, with lost ticks and skipped windows as live.
 
-        picture u8 [L,Tp,H,W,3], flow f16 [L,Tf,2,H,W], target i64 [L,S], weight f32 [L,S].
+        picture u8 [L,Tp,H,W,3], flow f16 [L,Tf,2,H,W], target i64 [L,S], weight f32 [L,S], reset bool [L]: the state is
+        zeroed before the window, for as many before it were skipped as make a live stream forget.
         """
         spec, t = self._spec, self._spec.ticks
         pictures, pts_s = sequence.pictures.copy(), sequence.pts_s.copy()
@@ -219,7 +274,10 @@ class SequenceMaker:
         # A skipped window leaves the state frozen: nothing of it is computed, and nothing is asked of it.
         keep = rng.random(len(windows)) >= skip_window
         keep[0] |= not keep.any()
-        order = [*np.flatnonzero(keep), *np.flatnonzero(~keep)]
+        kept = np.flatnonzero(keep)
+        reset = np.zeros(len(windows), np.bool_)
+        reset[kept[1:]] = np.diff(kept) > FORGET_AFTER_SKIPS
+        order = [*kept, *np.flatnonzero(~keep)]
         targets, weights = target.reshape(-1, spec.steps).copy(), weight.reshape(-1, spec.steps)
         targets[~keep] = -1
         return {
@@ -227,4 +285,5 @@ class SequenceMaker:
             "flow": torch.from_numpy(flow[order]),
             "target": torch.from_numpy(targets[order]),
             "weight": torch.from_numpy(weights[order]),
+            "reset": torch.from_numpy(reset[order]),
         }

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 
 from engine.bundle import Bundle, _sha256
+from engine.cache import EngineCache
 from engine.parity import ParityError
 from engine.runtime.base import EngineError
 from engine.runtime.choose import choose_engine
+from engine.trial import try_tensorrt
+
+without_gpu = pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="what is said where there is no GPU")
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +21,31 @@ def bundle(exported):
     return Bundle.load(exported)
 
 
+@without_gpu
 def test_tensorrt_refuses_in_clear_words(bundle):
-    with pytest.raises(EngineError, match="this version of swinstream runs models on OpenVINO only"):
+    with pytest.raises(EngineError, match=r"^no TensorRT: this machine has no NVIDIA driver$"):
         choose_engine(bundle, "tensorrt")
+    with pytest.raises(EngineError, match="fp16 is for TensorRT, which cannot run here: no TensorRT: this machine"):
+        choose_engine(bundle, precision="fp16")
 
 
+def test_a_crash_inside_the_library_is_an_error(bundle, monkeypatch, tmp_path):
+    """The trial's process dies as TensorRT's runtime does without a driver; this one lives, and says so."""
+    crash = tmp_path / "python"
+    crash.write_text("#!/bin/sh\necho error 35 >&2\nkill -SEGV $$\n")
+    crash.chmod(0o755)
+    monkeypatch.setattr("engine.trial.sys.executable", str(crash))
+    with pytest.raises(EngineError, match=r"TensorRT crashed \(signal 11\) with model 'small' in fp16: error 35"):
+        try_tensorrt(bundle, "tensorrt", "fp16")
+
+
+@without_gpu
+def test_the_trial_refuses_in_words_before_it_loads_a_library(bundle, tmp_path):
+    with pytest.raises(EngineError, match=r"^this machine has no NVIDIA driver$"):
+        try_tensorrt(bundle, "tensorrt-rtx", "fp16", cache=EngineCache(tmp_path))
+
+
+@without_gpu
 def test_auto_falls_back_and_says_why(bundle):
     engine = choose_engine(bundle)
     assert engine.info.kind == "openvino"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -139,3 +140,24 @@ def test_serving_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_signal_after_models_that_went_in_the_order_they_came(motion_bundle: Bundle) -> None:
+    """OpenVINO would leave the thread a freed stack for signals: in a process of its own, which a signal would end."""
+    code = f"""
+import os, signal
+from engine.bundle import Bundle
+from engine.runtime.openvino import OpenVINOEngine
+bundle = Bundle.load({str(motion_bundle.path)!r})
+older, newer = (OpenVINOEngine(bundle, precision="fp32") for _ in range(2))
+older.close()
+del older
+newer.close()
+del newer
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+os.kill(os.getpid(), signal.SIGINT)
+assert heard
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
+    assert done.returncode == 0

@@ -112,7 +112,7 @@ def test_serves_several_viewers_and_comes_back_for_the_next() -> None:
 def test_ends_with_its_context_and_is_then_not_running() -> None:
     with DemoCamera() as camera:
         pid = camera.pid
-        process = camera._process
+        process = camera._server.process
         assert process is not None
         assert psutil.pid_exists(pid)
         assert camera.url.startswith("rtsp://127.0.0.1:")

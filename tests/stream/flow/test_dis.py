@@ -5,8 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.spec import FlowSpec
-from stream.flow import DisFlow, make_flow
+from stream.flow import DisFlow
 
 
 def texture(seed: int, size: int = 80) -> npt.NDArray[np.uint8]:
@@ -41,11 +40,6 @@ def test_flow_does_not_depend_on_the_threads_of_the_machine() -> None:
     cv2.setNumThreads(4)
     assert (DisFlow()(prev, following) == expected).all()
     assert cv2.getNumThreads() == 1
-
-
-def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ValueError, match="tvl1"):
-        make_flow(FlowSpec(method="tvl1"))
 
 
 def test_an_empty_batch_has_no_flow() -> None:
