@@ -20,6 +20,7 @@ EngineKind = Annotated[
         "--engine", help="What runs the network. tensorrt refuses to start without a GPU.", show_default="auto"
     ),
 ]
+BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line on standard output.")]
 
 
@@ -67,7 +68,7 @@ def train(
 
 @models.command()
 def evaluate(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")],
+    bundle: BundleName,
     data: Annotated[Path, typer.Option(metavar="DIR", help="Clips, in a folder per label.")],
     group: Annotated[
         list[str] | None, typer.Option(help="Only clips of this group (subject, camera); may be given several times.")
@@ -129,7 +130,7 @@ def evaluate(
 
 @models.command()
 def build(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")],
+    bundle: BundleName,
     target: Annotated[
         Literal["tensorrt", "tensorrt-rtx", "openvino"],
         typer.Option(help="tensorrt: the GPU that is here. tensorrt-rtx: GPUs by number, also without one here."),
@@ -184,9 +185,6 @@ calibrate = typer.Typer(
 )
 models.add_typer(calibrate, name="calibrate")
 
-CalibratedBundle = Annotated[
-    str, typer.Argument(metavar="BUNDLE", help="A shipped model's name, or a bundle's folder.")
-]
 Out = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write a copy of the bundle there.", show_default="the bundle itself is changed"),
@@ -204,7 +202,7 @@ def _calibration() -> ModuleType:
 
 @calibrate.command("int8")
 def calibrate_int8(
-    bundle: CalibratedBundle,
+    bundle: BundleName,
     footage: Annotated[
         list[str],
         typer.Option(
@@ -233,7 +231,7 @@ def calibrate_int8(
 
 @calibrate.command("scores")
 def calibrate_scores(
-    bundle: CalibratedBundle,
+    bundle: BundleName,
     data: Annotated[
         list[str], typer.Option(metavar="DIR", help="Clips the model was not trained on, in a folder per label.")
     ],
@@ -255,7 +253,7 @@ def calibrate_scores(
 
 @calibrate.command("thresholds")
 def calibrate_thresholds(
-    bundle: CalibratedBundle,
+    bundle: BundleName,
     quiet: Annotated[
         list[str],
         typer.Option(

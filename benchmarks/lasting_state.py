@@ -33,6 +33,7 @@ from benchmarks.memory_alone import MemoryAlone, traced
 from engine.bundle import Bundle
 from engine.network.convlstm import State
 from engine.network.weights import load_recognizer
+from engine.softmax import softmax
 from stream.demo.record import write_mp4
 from stream.recognition import FORGET_AFTER_SKIPS
 from stream.thresholds import Thresholds
@@ -41,7 +42,6 @@ from train.data.clips import ClipRef, data_root, load_footage
 from train.data.join import rgb_pictures
 from train.data.segments import U8
 from train.detection import EventReport
-from train.evaluate import softmax
 from train.films import Film, make_films
 from train.online import F32, Input, events_in, read_inputs
 from train.selection import select_clips

@@ -33,6 +33,7 @@ from benchmarks.memory_alone import MemoryAlone, traced
 from engine.bundle import Bundle
 from engine.network.recognizer import Recognizer
 from engine.network.weights import load_recognizer
+from engine.softmax import softmax
 from engine.spec import ModelSpec, NetworkSpec
 from stream.clip import ClipBuilder
 from stream.demo.scene import clip
@@ -42,7 +43,6 @@ from train.config import TrainError
 from train.data.clips import ClipRef, data_root
 from train.data.segments import film, footage_of, random_view
 from train.detection import EventReport, frame_map, labels_at
-from train.evaluate import softmax
 from train.films import make_films
 from train.online import events_in, read_inputs
 from train.selection import select_clips

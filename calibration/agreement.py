@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.footage import Recording
-from calibration.network import Array, Inputs, Network, OpenVINONetwork, OrtNetwork, softmax, zero_states
+from calibration.network import Array, Inputs, Network, OpenVINONetwork, OrtNetwork, zero_states
 from calibration.observation import Observation, observe
 from engine.bundle import Bundle
 from engine.parity import LIMITS, Reference
+from engine.softmax import softmax
 from engine.spec import ModelSpec
 from stream.failure import SourceError
 

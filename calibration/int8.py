@@ -12,11 +12,12 @@ import numpy as np
 from calibration import graph
 from calibration.agreement import MAX_LOST_CLIPS, MIN_AGREEMENT, Agreement, check_agreement
 from calibration.footage import FootageError, Recording
-from calibration.network import Inputs, OpenVINONetwork, softmax
+from calibration.network import Inputs, OpenVINONetwork
 from calibration.observation import observe
 from calibration.reservoir import Coverage, Reservoir, Stratum
 from calibration.search import Found, Search
 from engine.bundle import Bundle
+from engine.softmax import softmax
 from stream.failure import SourceError
 
 GRAPH, REPORT, REPORT_JSON = "network.int8.onnx", "int8.md", "int8.json"

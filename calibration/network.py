@@ -70,12 +70,6 @@ class OpenVINONetwork:
         return [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
 
 
-def softmax(logits: Array) -> npt.NDArray[np.float32]:
-    """Over the last axis."""
-    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=-1, keepdims=True), np.float32)
-
-
 def zero_states(spec: ModelSpec) -> list[Array]:
     """States of one stream at its beginning, each [1, C, h, w]."""
     return [np.zeros((1, *tensor.shape), tensor.dtype) for tensor in spec.state_tensors]

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from calibration.network import softmax
 from calibration.trace import Trace
+from engine.softmax import softmax
 
 BINS = 15
 LOG_RANGE = (-2.3, 2.3)  # temperatures from 0.1 to 10

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.footage import Recording
-from calibration.network import softmax
 from calibration.observation import Observation
+from engine.softmax import softmax
 from engine.spec import ModelSpec
 from stream.events import EndReason, EventMachine, Phase, Rules, Step, steps_of
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from engine.runtime.base import Engine, EngineError, EngineInfo, Precision
+from engine.softmax import softmax
 from engine.spec import ModelSpec, TensorSpec
 
 MIN_WINDOWS = 12
@@ -137,7 +138,7 @@ def check_parity(engine: Engine, reference: Reference) -> Parity:
                 used = max(used, _compare(info, spec, name, window, values, wanted[window], limit * scale))
     finally:
         engine.close_slot(slot)
-    difference = np.abs(_scores(logits) - _scores(reference.logits))
+    difference = np.abs(softmax(logits) - softmax(reference.logits))
     scores = float(difference.max())
     same = logits.argmax(axis=-1) == reference.logits.argmax(axis=-1)
     parity = Parity(len(logits), max(used, scores / limits.scores), float(same.mean()), scores)
@@ -183,10 +184,3 @@ def _compare(
 
 def _who(info: EngineInfo, spec: ModelSpec) -> str:
     return f"{info.kind} ({info.precision}, {info.device}) does not compute model '{spec.name}' as it was trained"
-
-
-def _scores(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax over labels."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    scores: npt.NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
-    return scores

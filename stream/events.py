@@ -22,6 +22,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ulid import ULID
 
+from engine.softmax import softmax
 from stream.frame import NS_PER_S
 
 UPDATE_EVERY_NS = NS_PER_S  # of stream time: "updates (at most one a second)"
@@ -129,9 +130,7 @@ def steps_of(
     A step lasts from its first tick's frame to the next step's; the window's last one to a tick after the last.
     """
     count, ticks = logits.shape[0], pts_ns.shape[0] // logits.shape[0]
-    scaled = logits.astype(np.float32) / np.float32(temperature)
-    exp = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    scores = exp / exp.sum(axis=1, keepdims=True)
+    scores = softmax(logits.astype(np.float32) / np.float32(temperature))
     bounds = [int(t) for t in pts_ns[::ticks]] + [int(pts_ns[-1]) + round(NS_PER_S / rate_hz)]
     return [Step(bounds[s], bounds[s + 1], scores[s, :-1]) for s in range(count)]
 

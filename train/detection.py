@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.softmax import softmax
 from engine.spec import NONE_LABEL
 from stream.demo.score import Score, Span, score
-from train.evaluate import softmax
 from train.films import Film
 from train.online import I64, OnlineEvent, Trace, delays_s
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.runtime.base import Engine
+from engine.softmax import softmax
 from stream.clip import ClipBuilder
 from stream.failure import SourceError
 from train.config import TrainError
@@ -83,12 +84,6 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4)
     low, high = (share + z2 / 2 - half) / (1 + z2), (share + z2 / 2 + half) / (1 + z2)
     return max(0.0, low), min(1.0, high)
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Over the last axis."""
-    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=-1, keepdims=True), np.float32)
 
 
 def evaluate_clips(

@@ -11,7 +11,8 @@ from train.evaluate import wilson
 from train.evaluation import IOUS, Evaluation, Number, percent
 from train.films import Film
 from train.online import OnlineEvent
-from train.report_plots import plot_confusion, plot_delays, plot_precision_recall, plot_timeline
+from train.plots import plot_confusion
+from train.report_plots import plot_delays, plot_precision_recall, plot_timeline
 
 TIMELINES = 4
 """Films whose scores are drawn."""
@@ -20,7 +21,7 @@ TIMELINES = 4
 def write_report(evaluation: Evaluation, numbers: Mapping[str, Number], folder: Path) -> Path:
     """Write the folder; numbers: of `Evaluation.numbers`. Returns report.md. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    plot_confusion(evaluation.clips.labels, evaluation.clips.confusion(), folder / "confusion.png")
+    plot_confusion(evaluation.clips.confusion(), evaluation.clips.labels, folder / "confusion.png")
     reports = {}
     if evaluation.offline is not None:
         reports["file"] = evaluation.offline.events

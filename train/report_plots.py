@@ -1,4 +1,4 @@
-"""Plots of an evaluation as PNG files: the confusion of labels, and events in continuous footage."""
+"""Plots of an evaluation as PNG files: events in continuous footage, and how late they were told."""
 
 from __future__ import annotations
 
@@ -6,34 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from engine.softmax import softmax
 from engine.spec import NONE_LABEL
 from stream.demo.score import Span
 from train.detection import EventReport
-from train.evaluate import softmax
 from train.films import Film
 from train.online import OnlineEvent, Trace
 
 IOU_RANGE = np.linspace(0.05, 0.95, 19)
-
-
-def plot_confusion(labels: Sequence[str], matrix: npt.NDArray[np.int64], path: Path) -> None:
-    """Clips by true label (row) and recognized label (column), int64 [K+1, K+1]; a row's colour is its share."""
-    side = max(4.0, 1.8 + 0.42 * len(labels))
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="recognized", ylabel="true")
-    for row, column in np.argwhere(matrix > 0):
-        colour = "white" if share[row, column] > 0.5 else "black"
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=110)
 
 
 def plot_precision_recall(reports: Mapping[str, EventReport], path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.runtime.base import Engine
+from engine.softmax import softmax
 from engine.spec import ModelSpec
 from stream.clip import ClipBuilder
 from stream.failure import EndOfStream, ErrorClass, SourceError
@@ -23,7 +24,7 @@ from stream.reader import read_windows
 from stream.source import Source
 from stream.zone import Zone
 from train.data.clips import ClipRef
-from train.evaluate import ClipReport, ClipResult, softmax
+from train.evaluate import ClipReport, ClipResult
 
 CROPS = 3
 

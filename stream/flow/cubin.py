@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.runtime.base import EngineError
+from engine.runtime.cubin import nvrtc
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 """Compute capabilities without their point, from Turing to Blackwell: what CI compiles."""
@@ -31,12 +32,9 @@ def compile_cubin(architecture: int) -> bytes:
     """
     source = kernel_source()
     try:
-        from cuda.core import Program, ProgramOptions
-        from cuda.core.utils import FileStreamProgramCache
+        return nvrtc(source, "dis.cu", architecture, fma=False)
     except ImportError as error:
         return _by_nvcc(source, architecture, error)
-    program = Program(source, "c++", ProgramOptions(arch=f"sm_{architecture}", fma=False, name="dis.cu"))
-    return bytes(program.compile("cubin", cache=FileStreamProgramCache()).code)
 
 
 def _by_nvcc(source: str, architecture: int, missing: ImportError) -> bytes:

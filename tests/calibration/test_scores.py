@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from calibration.footage import Recording
-from calibration.network import softmax
 from calibration.scores import calibrate_scores, fit_temperature, reliability
 from calibration.trace import Trace
+from engine.softmax import softmax
 from tests.formula_bundle import SPEC
 
 OVERCONFIDENT = 2.5
