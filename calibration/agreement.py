@@ -8,32 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from calibration.footage import Recording
-from calibration.network import Array, Inputs, Network, OpenVINONetwork, OrtNetwork, zero_states
+from calibration.network import Array, Inputs, Network, OpenVINONetwork, OrtNetwork, carried, zero_states
 from calibration.observation import Observation, observe
 from engine.bundle import Bundle
-from engine.parity import LIMITS, Reference
+from engine.parity import Parity, ParityError, compare
 from engine.softmax import softmax
 from engine.spec import ModelSpec
 from stream.failure import SourceError
 
 MIN_AGREEMENT = 0.985
 MAX_LOST_CLIPS = 1
-
-
-class Parity(NamedTuple):
-    """logits: largest error as a share of engine.parity's limit for int8. states: relative root mean square error.
-
-    Not the states' largest error: where the memory's cells count up and down, a single one of thousands that crosses
-    zero a step early has another sign for a while, and no decision hangs on it.
-    """
-
-    logits: float
-    states: float
 
 
 @dataclass
@@ -43,10 +31,12 @@ class Agreement:
     windows, agreeing: by the top label of a window's mean score; steps, agreeing_steps: by each step's own.
     largest: difference of any label's score in any step. clips: labelled recordings; right, right_f32, lost: of them,
     by the mean score of all steps; lost are those that f32 had right. ms: median of a window, f32 and int8 in turn.
+    parity: on the bundle's reference windows; None where the engine's check refuses the graph, and `refusal` says why.
     """
 
     runtime: str
-    parity: Parity
+    parity: Parity | None = None
+    refusal: str = ""
     windows: int = 0
     agreeing: int = 0
     steps: int = 0
@@ -64,7 +54,7 @@ class Agreement:
 
     @property
     def passed(self) -> bool:
-        return self.share >= MIN_AGREEMENT and len(self.lost) <= MAX_LOST_CLIPS and self.parity.logits <= 1
+        return self.share >= MIN_AGREEMENT and len(self.lost) <= MAX_LOST_CLIPS and self.parity is not None
 
     def _add(self, expected: Array, got: Array) -> None:
         """Scores [S, K+1] of one window."""
@@ -96,7 +86,7 @@ def check_agreement(
     spec = bundle.spec
     reference = OpenVINONetwork(bundle.onnx().read_bytes(), spec)
     networks: dict[str, Network] = {"openvino": OpenVINONetwork(graph, spec), "onnxruntime": OrtNetwork(graph, spec)}
-    results = {name: Agreement(name, parity(net, bundle.reference(), spec)) for name, net in networks.items()}
+    results = {name: check_parity(name, network, bundle) for name, network in networks.items()}
     times: dict[str, list[float]] = {name: [] for name in ("f32", *networks)}
 
     def timed(name: str, network: Network, inputs: Inputs) -> list[Array]:
@@ -149,16 +139,10 @@ def _follow(
             results[name]._add_clip(recording.name, spec.labels.index(recording.label), expected, got[name])
 
 
-def parity(network: Network, reference: Reference, spec: ModelSpec) -> Parity:
-    """On the bundle's reference windows, state carried."""
-    states, worst, state_error = zero_states(spec), 0.0, 0.0
-    limit = LIMITS["int8"].logits * max(1.0, float(np.abs(reference.logits).max()))
-    for window in range(len(reference.logits)):
-        rows = slice(window, window + 1)
-        pictures = [reference.picture[rows], *((reference.flow[rows],) if spec.flow_ticks else ())]
-        logits, *states = network([*pictures, *states])
-        worst = max(worst, float(np.abs(logits[0] - reference.logits[window]).max()) / limit)
-        for got, wanted in zip(states, (state[window] for state in reference.states), strict=True):
-            error = float(np.sqrt(np.mean((got[0] - wanted) ** 2) / max(float(np.mean(wanted**2)), 1e-12)))
-            state_error = max(state_error, error)
-    return Parity(worst, state_error)
+def check_parity(runtime: str, network: Network, bundle: Bundle) -> Agreement:
+    """The engine's own check, with which the agreement begins."""
+    try:
+        parity = compare(carried(network, bundle.spec), bundle.reference(), bundle.spec, "int8", runtime)
+    except ParityError as error:
+        return Agreement(runtime, refusal=str(error))
+    return Agreement(runtime, parity)

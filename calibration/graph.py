@@ -21,6 +21,8 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from engine.narrow import widened
+
 OPERATORS = ("Conv", "MatMul", "Gemm")
 OPTIONS = {
     "ActivationSymmetric": True,
@@ -54,8 +56,8 @@ class Smoothing:
 
 
 def load(path: str) -> ModelProto:
-    """A graph with the types of its tensors inferred, which the quantiser needs."""
-    return onnx.shape_inference.infer_shapes(onnx.load(path))
+    """A graph with float32 weights and the types of its tensors inferred: the quantiser needs both."""
+    return onnx.shape_inference.infer_shapes(widened(onnx.load(path)))
 
 
 def layers(model: ModelProto) -> list[Layer]:

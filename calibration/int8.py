@@ -113,7 +113,10 @@ def report_json(bundle: Bundle, made: Int8) -> str:
             for row in made.found.layers
         ],
         "sample_agreement": made.found.agreement,
-        "check": [{**asdict(row), "parity": row.parity._asdict(), "share": row.share} for row in made.agreements],
+        "check": [
+            {**asdict(row), "parity": row.parity and row.parity._asdict(), "share": row.share}
+            for row in made.agreements
+        ],
         "f32_ms": made.f32_ms,
         "unreadable": made.unreadable,
     }
@@ -138,9 +141,10 @@ def report_markdown(bundle: Bundle, made: Int8) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(_agreement_row(row) for row in made.agreements),
         "",
-        f"Required: {MIN_AGREEMENT:.1%} of windows and at most {MAX_LOST_CLIPS} clip lost. Parity: largest error "
-        "of logits on the bundle's reference windows as a share of the limit for int8. States: their relative root "
-        "mean square error there.",
+        f"Required: {MIN_AGREEMENT:.1%} of windows, at most {MAX_LOST_CLIPS} clip lost, and the engine's parity "
+        "check passed. Parity: the largest share of that check's limits that is used, on the bundle's reference "
+        "windows. States: the largest root mean square error of a channel there, as a share of the channel's own.",
+        *(f"\n{row.refusal}" for row in made.agreements if row.refusal),
     ]
     if made.agreements and made.agreements[0].windows < WANTED_WINDOWS:
         lines += ["", f"{made.agreements[0].windows} windows are few: {WANTED_WINDOWS:,} or more say something."]
@@ -177,7 +181,8 @@ def report_markdown(bundle: Bundle, made: Int8) -> str:
 def _agreement_row(row: Agreement) -> str:
     steps = f"{row.agreeing_steps / max(1, row.steps):.2%} of {row.steps}"
     clips = f"{row.right_f32} / {row.right} of {row.clips}"
+    parity = f"{row.parity.used:.0%} | {row.parity.states_rms:.3f}" if row.parity else "refused |"
     return (
         f"| {row.runtime} | {row.share:.2%} of {row.windows} | {steps} | {row.largest:.2f} | {clips} | "
-        f"{len(row.lost)} | {row.parity.logits:.0%} | {row.parity.states:.3f} |"
+        f"{len(row.lost)} | {parity} |"
     )

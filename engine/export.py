@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from engine.bundle import Bundle, save_bundle
+from engine.narrow import narrowed
 from engine.network.recognizer import Recognizer
 from engine.network.weights import round_weights, to_arrays
 from engine.parity import Reference
@@ -51,6 +52,7 @@ class _Window(nn.Module):
 def export_onnx(model: Recognizer, path: Path) -> None:
     """Write `model` as float32 ONNX with the tensors of `ModelSpec.inputs` and `.outputs`, and a dynamic batch N.
 
+    Weights that float16 holds exactly are stored as that, see `engine.narrow`.
     It is traced with a batch of fixed size, which takes less than half as long as with a symbolic one, and the batch
     is made dynamic in the graph.
     Raises ExportError if the graph holds shape arithmetic or scatters, which some engine refuses.
@@ -80,7 +82,7 @@ def export_onnx(model: Recognizer, path: Path) -> None:
     graph = program.model_proto
     _strip(graph)
     _free_batch(graph)
-    check_graph(graph, spec)
+    check_graph(narrowed(graph), spec)
     onnx.save(graph, path)
 
 
@@ -161,8 +163,8 @@ def export_bundle(
     """Write `model` as a bundle at `path` and load it again.
 
     picture, flow: at least `engine.parity.MIN_WINDOWS` consecutive windows, see `reference`. half: store
-    weights as float16; the model is rounded first, in place, so that weights, graph and reference are of one
-    network.
+    weights as float16, in the graph too; the model is rounded first, in place, so that weights, graph and reference
+    are of one network.
     """
     if half:
         round_weights(model)

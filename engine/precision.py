@@ -22,6 +22,8 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from engine.narrow import widened
+
 Half = Literal["fp16", "bf16"]
 
 BF16_OPSET = 22  # the first in which convolutions take bf16
@@ -38,7 +40,7 @@ def to_half(model: ModelProto, half: Half) -> ModelProto:
 
     Raises ValueError where a weight is too large for fp16.
     """
-    model = onnx.version_converter.convert_version(model, BF16_OPSET) if half == "bf16" else _copy(model)
+    model = widened(onnx.version_converter.convert_version(model, BF16_OPSET) if half == "bf16" else _copy(model))
     graph = model.graph
     values = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
     floats = {

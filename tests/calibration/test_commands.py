@@ -12,6 +12,8 @@ import yaml
 
 from calibration import commands
 from engine.bundle import Bundle
+from stream.config import Config
+from stream.plan import make_plan
 
 
 @pytest.fixture
@@ -37,14 +39,16 @@ def test_a_budget_beyond_the_footage_is_refused_and_nothing_changes(bundle, foot
     assert Bundle.load(bundle.path).identity == bundle.identity
 
 
-def test_one_cameras_thresholds_go_to_a_bundle_of_its_own(bundle, footage, tmp_path, capsys):
-    quiet = [str(footage / "other")]
-    assert commands.thresholds(str(bundle.path), quiet, "1000000/day", [], "door", None) == 2
-    assert "name it with --out" in capsys.readouterr().err
-    out = tmp_path / "door-model"
+def test_one_cameras_thresholds_are_printed_for_its_configuration(bundle, footage, tmp_path, capsys):
+    quiet, out = [str(footage / "other")], tmp_path / "report"
     assert commands.thresholds(str(bundle.path), quiet, "1000000/day", [], "door", out) == 0
     told = capsys.readouterr().err
-    assert yaml.safe_load(told[told.index("cameras:") :]) == {"cameras": [{"name": "door", "model": str(out)}]}
+    (camera,) = yaml.safe_load(told[told.index("cameras:") :])["cameras"]
+    config = Config.model_validate({"model": str(bundle.path), "cameras": [{"uri": "x.mp4", **camera}]})
+    (door,) = make_plan(config).cameras
+    assert door.task.name == "door"
+    measured = Bundle.load(out).thresholds["labels"]["move"]
+    assert door.zones[0].rules["move"].enter == measured["enter"]
     assert Bundle.load(bundle.path).identity == bundle.identity
 
 

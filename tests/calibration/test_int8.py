@@ -8,9 +8,11 @@ import pytest
 
 from calibration import agreement, graph
 from calibration.commands import int8
-from calibration.network import OpenVINONetwork, OrtNetwork
+from calibration.network import OpenVINONetwork, OrtNetwork, carried
 from calibration.search import Search
 from engine.bundle import Bundle
+from engine.parity import LIMITS, compare
+from engine.runtime.choose import choose_engine
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +42,22 @@ def test_both_runtimes_run_the_graph_that_was_written(made):
     data = made.onnx("int8").read_bytes()
     reference = made.reference()
     for network in (OrtNetwork(data, made.spec), OpenVINONetwork(data, made.spec)):
-        parity = agreement.parity(network, reference, made.spec)
-        assert parity.logits < 1
-        assert parity.states < 0.1
+        parity = compare(carried(network, made.spec), reference, made.spec, "int8", "it")
+        assert parity.used < 1
+        assert parity.states_rms < 0.1
+
+
+def test_the_engine_serves_what_was_made(made):
+    engine = choose_engine(made, "openvino", "int8")
+    assert engine.info.precision == "int8"
+    engine.close()
+
+
+def test_a_graph_that_the_engine_would_refuse_is_not_written(tiny_bundle, footage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(LIMITS, "int8", LIMITS["int8"]._replace(states_rms=1e-9))
+    assert int8(str(tiny_bundle.path), [str(footage)], windows=16, minutes=1, out=tmp_path / "out") == 1
+    assert not (tmp_path / "out").exists()
+    assert "openvino does not compute model" in capsys.readouterr().out
 
 
 def test_a_graph_that_decides_otherwise_is_not_written(tiny_bundle, footage, tmp_path, monkeypatch, capsys):

@@ -17,6 +17,7 @@ from engine.build import build_engine, graph_for
 from engine.build_command import build
 from engine.bundle import Bundle, BundleError
 from engine.cache import EngineCache
+from engine.narrow import widened
 from engine.parity import check_parity
 from engine.runtime.base import EngineError
 from engine.runtime.openvino import OpenVINOEngine
@@ -85,7 +86,7 @@ def test_rtx_builds_int8(bundle):
     pytest.importorskip("tensorrt_rtx")
     from engine.precision import to_half
 
-    graph = onnx.load(bundle.onnx())
+    graph = widened(onnx.load(bundle.onnx()))
     assert quantise(graph) > 5
     onnx.checker.check_model(graph, full_check=True)
     plan = build_plan(
@@ -98,10 +99,10 @@ def test_rtx_builds_int8(bundle):
     assert len(plan) > 10_000
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
 def test_rtx_builds_the_default_model(cache, precision):
     pytest.importorskip("tensorrt_rtx")
-    capabilities = (75, 86, 89, 120) if precision == "fp16" else (86, 89, 120)
+    capabilities = (86, 89, 120) if precision == "fp32" else (75, 86, 89, 120)
     options = TensorRTOptions(capabilities)
     assert build_engine(Bundle.load("movements"), "tensorrt-rtx", precision, (1,), options=options, cache=cache).fresh
 
@@ -122,7 +123,7 @@ def test_rtx_builds_the_published_size(published, recognizer, tmp_path):
     fp16 = to_half(graph, "fp16").SerializeToString()
     assert build_plan(fp16, spec, "tensorrt-rtx", (1,), TensorRTOptions((75, 86, 89, 120)))
     assert build_plan(graph.SerializeToString(), spec, "tensorrt-rtx", (1,), TensorRTOptions((86, 89, 120)))
-    quantise(graph)
+    quantise(widened(graph))
     int8 = to_half(graph, "fp16").SerializeToString()
     assert build_plan(int8, spec, "tensorrt-rtx", (1,), TensorRTOptions((75, 86, 89, 120)))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -35,7 +36,9 @@ def test_the_right_engine_passes_with_room(engine, bundle):
 
 def test_every_precision_has_limits():
     assert LIMITS.keys() == set(get_args(Precision))
-    assert all(0 < limit < 1 for limits in LIMITS.values() for limit in limits)
+    for tighter, looser in pairwise(LIMITS[precision] for precision in ("fp32", "fp16", "bf16", "int8")):
+        assert 0 < looser.top1 < tighter.top1 < 1
+        assert all(0 < small < large for small, large in zip(tighter[:-1], looser[:-1], strict=True))
     assert MIN_WINDOWS >= 12
 
 
@@ -56,12 +59,65 @@ def test_one_wrong_value_is_found_and_named(engine, bundle, name, place, error):
     assert engine.open_slot() == fresh.open(), "the check gave its slot back"
 
 
+def median_channel(state):
+    """Of [W, C, h, w]: neither loud nor quiet."""
+    loudness = np.sqrt(np.mean(state**2, axis=(0, 2, 3)))
+    return int(np.argsort(loudness)[len(loudness) // 2])
+
+
+@pytest.mark.parametrize("tensor", [0, 1])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda state, at: np.zeros_like(state[:, at]),
+        lambda state, at: -state[:, at],
+        lambda state, at: state[:, at - 1],
+    ],
+    ids=["zero", "negated", "another's"],
+)
+def test_a_wrong_channel_is_found_within_the_limits_of_int8(engine, bundle, monkeypatch, tensor, spoil):
+    monkeypatch.setitem(LIMITS, "fp32", LIMITS["int8"])
+    reference = bundle.reference()
+    state = reference.states[tensor]
+    channel = median_channel(state)
+    state[:, channel] = spoil(state, channel)
+    name = bundle.spec.state_tensors[tensor].name
+    with pytest.raises(ParityError, match=rf"channel {channel} of {name} is off by .* \(limit 0\.15\); it will not"):
+        check_parity(engine, reference)
+
+
+def test_int8_may_be_late_in_single_cells(engine, bundle, monkeypatch):
+    """One of some hundred cells has another sign for a window: no reason to refuse int8, but anything else."""
+    reference = bundle.reference()
+    state = reference.states[0]
+    state[7, median_channel(state), 1, 1] *= -1
+    with pytest.raises(ParityError):
+        check_parity(engine, reference)
+    monkeypatch.setitem(LIMITS, "fp32", LIMITS["int8"])
+    assert 0.01 < check_parity(engine, reference).states_rms < LIMITS["int8"].states_rms
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_states_that_are_not_finite_are_refused_in_int8(engine, bundle, monkeypatch, value):
+    monkeypatch.setitem(LIMITS, "fp32", LIMITS["int8"])
+    state = engine.state
+
+    def spoiled(slot):
+        states = state(slot)
+        states[1][0, 0, 0] = value
+        return states
+
+    monkeypatch.setattr(engine, "state", spoiled)
+    with pytest.raises(ParityError, match=r"state_0_c\[0, 0, 0\] of reference window 0"):
+        check_parity(engine, bundle.reference())
+
+
 @pytest.fixture
 def loose(monkeypatch):
     """Nothing but the scores and labels is looked at."""
 
     def limits(**changes):
-        free = Limits(logits=1e9, states=1e9, scores=1, top1=0)
+        free = Limits(logits=1e9, states=1e9, states_rms=1e9, scores=1, top1=0)
         monkeypatch.setitem(LIMITS, "fp32", free._replace(**changes))
 
     return limits

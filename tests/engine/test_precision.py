@@ -10,6 +10,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, numpy_helper  # noqa: E402
 
 from engine.bundle import Bundle  # noqa: E402
+from engine.narrow import widened  # noqa: E402
 from engine.parity import LIMITS  # noqa: E402
 from engine.precision import BF16_OPSET, PRODUCTS, TYPES, to_half  # noqa: E402
 
@@ -54,6 +55,8 @@ def test_what_sums_and_what_is_carried_stays_float32(memory_graph, half):
         expected = TensorProto.FLOAT if node.op_type in STAYS_FLOAT32 else TYPES[half]
         if node.op_type in STAYS_FLOAT32 | PRODUCTS:
             assert {types[name] for name in (*node.input, *node.output)} == {expected}, node.name
+    constants = {tensor.name for tensor in model.graph.initializer}
+    assert not [n.name for n in model.graph.node if n.op_type == "Cast" and n.input[0] in constants]
     for kept, made in (
         (memory_graph.graph.input, model.graph.input),
         (memory_graph.graph.output, model.graph.output),
@@ -110,7 +113,7 @@ def test_fp16_is_within_its_limits(bundle, graph):
 def test_bf16_has_the_opset_that_allows_it_and_rounds_to_nearest(graph):
     model = to_half(graph, "bf16")
     assert model.opset_import[0].version == BF16_OPSET
-    originals = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
+    originals = {i.name: numpy_helper.to_array(i) for i in widened(copy.deepcopy(graph)).graph.initializer}
     converted = {i.name: i for i in model.graph.initializer if i.data_type == TensorProto.BFLOAT16}
     assert converted
     for name, tensor in converted.items():
