@@ -10,7 +10,7 @@ OUT ?= dist
 # line make reads `$` itself: write CAMERA='...' before `make`, or `$$`; better, keep a password in a file.
 export CAMERA
 
-.PHONY: run test test-gpu lint lock wheel bench clean
+.PHONY: run test test-gpu lint lock wheel bench soak clean
 
 run:
 	@scripts/setup.sh runtime
@@ -48,10 +48,15 @@ wheel:
 	@rm -rf build
 	$(BIN)/python -m build -q --wheel --outdir '$(OUT)'
 
-# What one camera costs and how late its events are: see benchmarks/one_camera.py
+# What one camera costs and how late its events are; of many: swinstream bench cameras --help
 bench:
 	@scripts/setup.sh dev
-	@$(BIN)/python -m benchmarks.one_camera $(ARGS)
+	@$(BIN)/swinstream bench cameras --cameras 1 --no-baseline $(ARGS)
+
+# The real service for as long as you like, with everything going wrong that can: ARGS='--seconds 3600 --report soak.md'
+soak:
+	@scripts/setup.sh dev
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 # This module is the program, and nothing imports it. Until a command has something to end in order
 # (stream.stopper), Ctrl-C ends it at once; Python would print where in the imports it was.
@@ -13,6 +13,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import typer  # noqa: E402
 
+from swinstream_bench import benches  # noqa: E402
 from swinstream_models import EngineKind, Json, models  # noqa: E402
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ def _print_version(wanted: bool) -> None:
 
 
 app.add_typer(models)
+app.add_typer(benches)
 
 
 @app.callback()
@@ -88,6 +90,14 @@ def run(
     publish: Publish = None,
     replay: Replay = None,
     journal: JournalFile = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where metrics and health are served (HTTP: /metrics, /healthz, /readyz).",
+            show_default="nowhere",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Recognize actions on cameras and publish events, until Ctrl-C or until every file has been read.
@@ -114,6 +124,7 @@ def run(
         "publish": publish,
         "replay": replay,
         "journal": None if journal is None else str(journal),
+        "metrics": metrics,
     }
     sys.exit(command(config, camera or [], options, as_json))
 
@@ -173,6 +184,35 @@ def subscribe(
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="What to write: *.csv or *.parquet.")],
+    journal: JournalFile = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN:SEQ|TIME", help="Begin after this event, or at this time (UTC).", show_default="all there is"
+        ),
+    ] = None,
+    file_format: Annotated[
+        Literal["csv", "parquet"] | None, typer.Option("--format", help="If the file's name does not say it.")
+    ] = None,
+) -> None:
+    """Write the journal as a table, a row for each event message. The program may be running.
+
+    Parquet needs pyarrow: `pip install 'swinstream[export]'`.
+
+    Examples:
+
+        swinstream export events.csv --since 2026-11-24
+
+        swinstream export events.parquet --journal /var/lib/swinstream/events.sqlite3
+    """
+    from stream.commands import export as command
+
+    sys.exit(command(out, journal, since, file_format))
+
+
+@app.command()
 def demo(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another programme.")] = 0,
     seconds: Annotated[float | None, typer.Option(min=1, help="Stop after so long; default: at Ctrl-C.")] = None,
@@ -222,6 +262,53 @@ def info(
     from stream.info import info as command
 
     sys.exit(command(models, as_json))
+
+
+@app.command()
+def doctor(
+    camera: Annotated[
+        str | None,
+        typer.Argument(metavar="CAMERA", help="An address, as in `run`; with --config, a name in that file."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="CONFIG.yaml", help="Look at what this configuration needs.")
+    ] = None,
+    model: Model = None,
+    engine: EngineKind = None,
+    publish: Publish = None,
+    replay: Replay = None,
+    journal: JournalFile = None,
+    transport: Annotated[
+        Literal["tcp", "udp", "auto"] | None,
+        typer.Option(help="Of the camera's RTP.", show_default="tcp, or the configuration's"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long the camera is watched.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine can do, which engine would be chosen, and what is missing; with a camera, what is wrong
+    with it and what to set.
+
+    Exit codes: 0 cameras can be watched, 1 something that is needed is missing or the camera gives no picture,
+    2 wrong usage or configuration.
+
+    Examples:
+
+        swinstream doctor
+
+        swinstream doctor rtsp://user:secret@192.0.2.7/stream1 --seconds 60
+
+        swinstream doctor front-door --config cameras.yaml --json
+    """
+    from stream.doctor.command import doctor as command
+
+    options = {
+        "model": model,
+        "engine": engine,
+        "publish": publish,
+        "replay": replay,
+        "journal": None if journal is None else str(journal),
+    }
+    sys.exit(command(camera, config, options, transport, seconds, as_json))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The command line's part that makes and measures models: train, evaluate, build, calibrate, bench.
+"""The command line's part that makes and measures models: train, evaluate, build, calibrate.
 
 As in `swinstream.py`, which these commands are added to, a package is imported when its command is called.
 """
@@ -267,7 +267,7 @@ def calibrate_thresholds(
     ] = None,
     camera: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="For this camera alone: also print what goes in its configuration."),
+        typer.Option(metavar="NAME", help="For this camera alone: print what goes in its configuration."),
     ] = None,
     out: Out = None,
 ) -> None:
@@ -279,51 +279,6 @@ def calibrate_thresholds(
 
         swinstream calibrate thresholds movements --quiet nights --budget 0.5/day --out movements-quiet
 
-        swinstream calibrate thresholds movements --quiet door --budget 1/day --camera front-door --out front-door-model
+        swinstream calibrate thresholds movements --quiet door --budget 1/day --camera front-door
     """
     sys.exit(_calibration().thresholds(bundle, quiet, budget, data or [], camera, out))
-
-
-bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode="markdown")
-models.add_typer(bench, name="bench")
-
-
-@bench.command("train")
-def bench_train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A training configuration.")],
-    steps: Annotated[int, typer.Option(min=1, help="Steps of its first phase to measure.")] = 30,
-    as_json: Json = False,
-) -> None:
-    """Measure what a step of training costs, stage by stage, and how long it waits for its data.
-
-    Clips are decoded into the cache first. Nothing is kept of what is trained.
-
-    Example:
-
-        swinstream bench train configs/train/movements.yaml --json
-    """
-    from train.bench_command import bench as command
-
-    sys.exit(command(config, steps, as_json))
-
-
-@bench.command("engine")
-def bench_engine(
-    bundles: Annotated[
-        list[str] | None, typer.Argument(metavar="[BUNDLE ...]", help="Models.", show_default="all that are shipped")
-    ] = None,
-    batch: Annotated[str, typer.Option(metavar="N,N,...", help="Batch sizes.")] = "1,16",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Time for each line.")] = 3,
-    torch: Annotated[bool, typer.Option(help="Measure torch too, eager and compiled.")] = True,
-    as_json: Json = False,
-) -> None:
-    """Time the network by backend, precision and batch, and say what share of this machine's peak it reaches.
-
-    Example:
-
-        swinstream bench engine movements --json
-    """
-    from engine.bench_command import bench as command
-
-    sys.exit(command(bundles or [], batch, threads, seconds, torch, as_json))

@@ -35,7 +35,7 @@ from engine.network.convlstm import State
 from engine.network.weights import load_recognizer
 from engine.softmax import softmax
 from stream.demo.record import write_mp4
-from stream.recognition import FORGET_AFTER_SKIPS
+from stream.runner import FORGET_AFTER_SKIPS
 from stream.thresholds import Thresholds
 from train.config import TrainError
 from train.data.clips import ClipRef, data_root, load_footage

@@ -129,15 +129,11 @@ def scores(name: str, data: Sequence[str], groups: Sequence[str], out: Path | No
 def thresholds(
     name: str, quiet: Sequence[str], budget_text: str, data: Sequence[str], camera: str | None, out: Path | None
 ) -> int:
-    """`swinstream calibrate thresholds`."""
+    """`swinstream calibrate thresholds`. camera: the bundle stays as it is, unless `out` names a copy."""
     err = Console(stderr=True)
     with guarded(err) as code:
         bundle = Bundle.load(name)
         present = Thresholds.parse(bundle.thresholds)
-        if camera is not None and out is None:
-            return say(
-                err, f"thresholds of camera '{camera}' alone go to a bundle of its own: name it with --out", USAGE
-            )
         try:
             budget = Budget.parse(budget_text)
             recordings = find_recordings(quiet, ())
@@ -158,12 +154,12 @@ def thresholds(
             "thresholds.json": (json.dumps(_report(choice, budget), indent=1) + "\n").encode(),
             "thresholds.svg": thresholds_svg(choice, 24 * budget.per_hour),
         }
-        written = rewrite(bundle, files, out)
-        _told(err, written, THRESHOLDS)
+        if camera is None or out is not None:
+            _told(err, rewrite(bundle, files, out), THRESHOLDS)
         if camera is not None:
-            snippet = {"cameras": [{"name": camera, "model": str(written.path)}]}
+            snippet = {"cameras": [{"name": camera, "events": {"labels": choice.labels}}]}
             err.print(
-                f"In the configuration, beside the camera's `uri`:\n{yaml.safe_dump(snippet)}",
+                f"In the configuration, beside the camera's `uri`:\n{yaml.safe_dump(snippet, sort_keys=False)}",
                 markup=False,
                 soft_wrap=True,
             )

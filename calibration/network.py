@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from engine.parity import Window
 from engine.runtime.openvino import shared_core
 from engine.spec import ModelSpec
 
@@ -73,3 +74,15 @@ class OpenVINONetwork:
 def zero_states(spec: ModelSpec) -> list[Array]:
     """States of one stream at its beginning, each [1, C, h, w]."""
     return [np.zeros((1, *tensor.shape), tensor.dtype) for tensor in spec.state_tensors]
+
+
+def carried(network: Network, spec: ModelSpec) -> Window:
+    """The network as `engine.parity.compare` calls it: one stream, its state carried from a zero one."""
+    states = zero_states(spec)
+
+    def run(picture: npt.NDArray[np.uint8], flow: npt.NDArray[np.float16]) -> tuple[Array, list[Array]]:
+        nonlocal states
+        logits, *states = network([picture, *((flow,) if spec.flow_ticks else ()), *states])
+        return logits[0], [state[0] for state in states]
+
+    return run

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import ModelProto, numpy_helper
 
 from calibration import graph
 from calibration.graph import Layer, Smoothing
 from calibration.network import Array, Inputs, Network, OpenVINONetwork, OrtNetwork
 from calibration.ranges import Method, Ranges
+from engine.narrow import narrowed
 from engine.spec import ModelSpec
 
 RUNTIMES: dict[str, Callable[[bytes, ModelSpec], Network]] = {"onnxruntime": OrtNetwork, "openvino": OpenVINONetwork}
@@ -53,7 +55,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Found:
-    """graph: serialised ONNX with Q/DQ nodes. agreement: of steps, on the sample, by runtime."""
+    """graph: serialised ONNX with Q/DQ nodes, narrowed. agreement: of steps, on the sample, by runtime."""
 
     graph: bytes
     layers: list[LayerReport]
@@ -97,7 +99,8 @@ class Search:
             )
             for layer in layers
         ]
-        return Found(graph.quantised(self._model, limits, chosen), reports, agreement)
+        made = onnx.load_model_from_string(graph.quantised(self._model, limits, chosen))
+        return Found(narrowed(made).SerializeToString(), reports, agreement)
 
     def _choose_ranges(self, model: ModelProto, layers: Sequence[Layer]) -> tuple[dict[str, float], dict[str, Method]]:
         """By activation."""

@@ -42,15 +42,20 @@ class Built:
     fresh: bool
 
 
+def require_graph(bundle: Bundle, precision: str) -> None:
+    """Raises BundleError, with the command that helps, where the bundle was not calibrated for int8."""
+    if precision == "int8" and "int8" not in bundle.precisions:
+        raise BundleError(
+            f"model '{bundle.name}' in {bundle.path} has no int8 graph: `swinstream calibrate int8` makes one"
+        )
+
+
 def graph_for(bundle: Bundle, target: Target, precision: Precision) -> bytes:
     """The ONNX that a target compiles for a precision.
 
     Raises BundleError, with the command that helps, where the bundle was not calibrated for int8.
     """
-    if precision == "int8" and "int8" not in bundle.precisions:
-        raise BundleError(
-            f"model '{bundle.name}' in {bundle.path} has no int8 graph: `swinstream calibrate int8` makes one"
-        )
+    require_graph(bundle, precision)
     if target == "openvino":
         return bundle.onnx("int8" if precision == "int8" else "fp32").read_bytes()
     if precision == "fp32":

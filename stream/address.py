@@ -1,10 +1,12 @@
-"""ZeroMQ addresses. libzmq takes `tcp://127.0.0.1:99999` without a word and uses port 34463: they are checked here."""
+"""Addresses to listen at. libzmq takes `tcp://127.0.0.1:99999` without a word and uses port 34463: hence the checks."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 _TCP = re.compile(r"^tcp://(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9._-]+|\*):(?P<port>\d{1,5}|\*)$")
+_HOST_PORT = re.compile(r"^(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})$")
 _LOCAL = re.compile(r"^(?:ipc|inproc)://\S+$")
 
 
@@ -35,3 +37,19 @@ def check_address(address: str, *, to_bind: bool) -> None:
     port = match["port"]
     if port != "*" and not (0 if to_bind else 1) <= int(port) <= 65535:
         raise AddressError(f"{address!r} has no valid port: expected 1 to 65535")
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Of `HOST:PORT`, where an IPv6 host stands in brackets. Raises AddressError."""
+    match = _HOST_PORT.match(address)
+    if match is None or not int(match["port"]) <= 65535:
+        raise AddressError(f"{address!r} is no address: expected HOST:PORT, such as 127.0.0.1:9464")
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -17,7 +17,7 @@ from contextlib import closing
 
 from stream.delivery import DeliveryWatch, FreezeWatch
 from stream.failure import EndOfStream, ErrorClass, SourceError
-from stream.frame import Frame
+from stream.frame import ClockSource, Frame
 from stream.messages import (
     CameraCounters,
     CameraFinished,
@@ -59,6 +59,10 @@ class Camera:
         self._status: CameraStatus | None = None
         self._finished = False
         self._decoded = 0
+        self._connections = 0  # that gave a frame
+        self._unread = 0  # decoded, and dropped because this thread was late
+        self._clock = ClockSource.ARRIVAL
+        self._lags_ns: list[int] = []  # from PTS to arrival, since the counters were last asked for
         self._counted = (time.monotonic(), 0)
         self._thread = threading.Thread(target=self._run, name=task.name, daemon=True)
 
@@ -92,6 +96,9 @@ class Camera:
         dropped: Counter[str] = Counter()
         for count in counts:
             dropped.update({reason.value: n for reason, n in dict(count.dropped).items()})
+        if self.task.uri.live:
+            dropped["decoder_queue"] = self._unread
+        lags_ns, self._lags_ns = self._lags_ns, []
         return CameraCounters(
             camera=self.task.name,
             decoded=decoded,
@@ -100,6 +107,9 @@ class Camera:
             windows=sum(tap.windows for tap in self._taps),
             dropped=dict(dropped),
             fps=(decoded - before) / max(now_s - before_s, 1e-3),
+            reconnects=max(0, self._connections - 1),
+            clock=self._clock.value,
+            jitter_ms=round(mean_deviation(lags_ns) / 1e6, 3) if self.task.uri.live else 0.0,
         )
 
     def _run(self) -> None:
@@ -182,11 +192,16 @@ class Camera:
     def _pump(self, source: Source) -> None:
         self._delivery = DeliveryWatch(self._rate_hz)
         freeze = FreezeWatch(self.task.timeout_s)
+        unread, begun = self._unread, False
+        self._lags_ns = []
         while True:
             frame = source.read(READ_S)
             if self._stopping.is_set():
                 raise Stopped
+            self._unread = unread + source.dropped
             if frame is not None:
+                self._connections += not begun
+                begun = True
                 before = self._advanced()
                 self._take(frame)
                 advanced = self._advanced() > before
@@ -203,6 +218,8 @@ class Camera:
 
     def _take(self, frame: Frame) -> None:
         self._decoded += 1
+        self._clock = frame.clock
+        self._lags_ns.append(frame.arrival_ns - frame.pts_ns)
         for tap in self._taps:
             tap.frame(frame)
         if self._delivery.frame(frame.pts_ns):
@@ -226,6 +243,14 @@ class Camera:
         if status != self._status:
             self._status = status
             self._tell(status)
+
+
+def mean_deviation(values: Sequence[int]) -> float:
+    """The mean absolute deviation of values from their mean; 0 of none."""
+    if not values:
+        return 0.0
+    mean = sum(values) / len(values)
+    return sum(abs(value - mean) for value in values) / len(values)
 
 
 def enough(zones: Sequence[ZoneTask]) -> tuple[int, int] | None:

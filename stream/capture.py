@@ -18,7 +18,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import random
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -43,21 +42,19 @@ from stream.messages import (
     SetBudget,
     StopWorker,
     WindowReady,
+    WorkerAlive,
     WorkerLog,
     WorkerLost,
     ZoneTask,
 )
-from stream.process import WorkerProcess
-from stream.reconnect import HEALTHY_S, Backoff, budget_shares, usual_budget
+from stream.process import Reaper, WorkerProcess
+from stream.reconnect import budget_shares, usual_budget
 from stream.ring import RingReader, RingShape, SharedBlock
+from stream.shard import Shard, WorkerInfo
 from stream.zone import FULL, Zone
 
 RING_WINDOWS = 4
 """Windows that a ring holds: the core may be this much late before a live camera's pictures are overwritten."""
-SILENT_S = 15.0
-"""A worker says every second that it is alive; one that has not for so long is killed and replaced."""
-START_S = 60.0
-"""How long its first word may take, on a machine that is busy with other things."""
 _SEND_S = 2.0
 _BATCH = 64  # cameras in one AddCameras message, and one shared block
 
@@ -67,27 +64,19 @@ def zone_task(name: str, spec: ModelSpec, zone: Zone = FULL) -> ZoneTask:
     return ZoneTask(name, spec.ticks, spec.rate_hz, spec.height, spec.width, spec.picture_ticks, zone)
 
 
-class _Shard:
-    """A worker's place: the cameras are its own for good, the process in it may be replaced."""
-
-    def __init__(self) -> None:
-        self.worker: WorkerProcess | None = None
-        self.waiting: list[CameraTask] = []  # for the next process
-        self.due_s = 0.0
-        self.backoff = Backoff(random.Random().uniform)
-
-
 class CapturePool:
     """Cameras spread over worker processes.
 
-    workers: how many processes at most; None: one for two processors, never more than there are cameras.
+    workers: how many processes at most; None: one for two processors. There are never more than cameras, nor than
+    connects a second.
     connects_per_s: the budget over all cameras; None: by their number, see `stream.reconnect`.
     """
 
     def __init__(self, workers: int | None = None, connects_per_s: int | None = None) -> None:
         self._connects_per_s = connects_per_s
         self._limit = workers if workers is not None else max(1, (os.cpu_count() or 1) // 2)
-        self._shards: list[_Shard] = []
+        self._shards: list[Shard] = []
+        self._reaper = Reaper()
         self._readers: dict[tuple[int, StreamKey], RingReader] = {}
         self._ticks: dict[StreamKey, int] = {}
         self._open: dict[StreamKey, int] = {}  # epochs of which something was told
@@ -110,8 +99,9 @@ class CapturePool:
         names = [task.name for task in cameras]
         if taken := {name for name, n in Counter(names).items() if n > 1} | (set(names) & self.cameras()):
             raise ValueError(f"two cameras are named {', '.join(sorted(taken))}")
-        while len(self._shards) < min(self._limit, len(self.cameras()) + len(cameras)):
-            self._shards.append(_Shard())
+        count = len(self.cameras()) + len(cameras)
+        while len(self._shards) < min(self._limit, count, self._budget(count)):
+            self._shards.append(Shard())
         for task in cameras:
             self._emptiest().waiting.append(task)
         self._launch()
@@ -130,7 +120,11 @@ class CapturePool:
 
     def cameras(self) -> set[str]:
         """The cameras being captured, or waiting for a worker."""
-        return {name for shard in self._shards for name in _names(shard)}
+        return {name for shard in self._shards for name in shard.names}
+
+    def workers(self) -> list[WorkerInfo]:
+        """One entry for each worker's place, always in the same order."""
+        return [shard.info for shard in self._shards]
 
     # ---- messages
 
@@ -154,11 +148,9 @@ class CapturePool:
             for message in heard:
                 self._note(worker, message)
             messages += [message for message in heard if not isinstance(message, WorkerLog)]
-            patience_s = START_S if worker.starting else SILENT_S
-            if heard:
-                worker.heard_s, worker.starting = now_s, False
-            elif now_s - worker.heard_s > patience_s:
-                messages += self._lost(shard, worker, now_s, f"it had been silent for {patience_s:g} s")
+            if why := worker.pulse.stuck(now_s):
+                messages += self._lost(shard, worker, now_s, why)
+        self._reaper.turn(now_s)
         self._launch()
         return messages
 
@@ -198,7 +190,7 @@ class CapturePool:
         self._shards.clear()
         deadline_s = time.monotonic() + timeout_s
         for worker in workers:
-            if worker.starting and not worker.channel.wait(0.0):
+            if worker.pulse.starting and not worker.channel.wait(0.0):
                 worker.process.kill()  # it has opened nothing yet, and may be seconds away from hearing
             else:
                 self._send(worker, StopWorker())
@@ -209,18 +201,23 @@ class CapturePool:
                 except ChannelClosed:
                     break
             worker.end(max(0.2, deadline_s - time.monotonic()))
+        self._reaper.close(1.0)
         self._readers.clear()
 
     # ---- inside
 
-    def _emptiest(self) -> _Shard:
-        return min(self._shards, key=lambda shard: len(_names(shard)))
+    def _budget(self, cameras: int) -> int:
+        """Connects a second over all. There are never more workers, so that each has its share."""
+        return self._connects_per_s or usual_budget(cameras)
+
+    def _emptiest(self) -> Shard:
+        return min(self._shards, key=lambda shard: len(shard.names))
 
     def _launch(self) -> None:
         """Hand waiting cameras to their workers, starting those that are due."""
         now_s = time.monotonic()
-        counts = [len(_names(shard)) for shard in self._shards]
-        shares = budget_shares(self._connects_per_s or usual_budget(sum(counts)), counts)
+        counts = [len(shard.names) for shard in self._shards]
+        shares = budget_shares(self._budget(sum(counts)), counts)
         for shard, share in zip(self._shards, shares, strict=True):
             if shard.worker is not None and share != shard.worker.connects_per_s:
                 self._set_budget(shard.worker, share)
@@ -281,21 +278,22 @@ class CapturePool:
                 worker.leaving.pop(name, None)
             case CameraFinished(camera=name):
                 worker.tasks.pop(name, None)  # its last windows are still to be fetched
+            case WorkerAlive(cpu_s=cpu_s):
+                worker.cpu_s = cpu_s
             case WorkerLog(level=level, logger=logger, text=text):
                 logging.getLogger(logger).log(level, "%s", text)
 
-    def _lost(self, shard: _Shard, worker: WorkerProcess, now_s: float, why: str) -> list[Message]:
+    def _lost(self, shard: Shard, worker: WorkerProcess, now_s: float, why: str) -> list[Message]:
         """A worker is gone or stuck: end its epochs, plan its replacement."""
-        code = worker.end(patience_s=0.0 if why else 1.0)
-        why = why or (f"signal {-code}" if code < 0 else f"exit code {code}")
+        if not why:
+            code = worker.exit_code()
+            why = "it closed its connection" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+            self._reaper.take(worker, now_s, stuck=False)
+        else:
+            self._reaper.take(worker, now_s, stuck=True)
         text = f"capture process {worker.process.pid} died ({why})"
-        shard.worker = None
+        wait_s = shard.bury(worker, now_s)
         self._readers = {key: reader for key, reader in self._readers.items() if key[0] not in worker.blocks}
-        if now_s - worker.started_s >= HEALTHY_S:
-            shard.backoff.frame(worker.started_s)
-            shard.backoff.frame(now_s)
-        wait_s = shard.backoff.failed(ErrorClass.PROTOCOL)
-        shard.due_s = now_s + wait_s
 
         tasks = list(worker.tasks.values())
         ended: list[Message] = []
@@ -317,8 +315,3 @@ class CapturePool:
                 messages.append(CameraStatus(task.name, "failed", ErrorClass.PROTOCOL, text))
                 messages.append(CameraFinished(task.name, "failed", text))
         return messages
-
-
-def _names(shard: _Shard) -> set[str]:
-    running = set() if shard.worker is None else set(shard.worker.tasks)
-    return running | {task.name for task in shard.waiting}

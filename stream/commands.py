@@ -1,4 +1,4 @@
-"""The streaming commands: run, subscribe, keys. Each returns an exit code: 0 done, 1 failed, 2 wrong usage."""
+"""The streaming commands: run, reload, subscribe, export, keys. Each returns 0: done, 1: failed, or 2: wrong usage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console, RenderableType
+from rich.progress import Progress
 from rich.text import Text
 
 from engine.bundle import BundleError
@@ -20,9 +21,11 @@ from stream.config_file import load_config
 from stream.config_problem import ConfigError
 from stream.demo.camera import DemoCameraError
 from stream.events import Phase
+from stream.export import ExportError, Format, export_journal
 from stream.journal import JournalError
 from stream.live import Screen
 from stream.logs import set_up_logging
+from stream.monitor import MonitorError
 from stream.plan import make_plan
 from stream.publish import PublishError
 from stream.recognition import RecognitionError
@@ -40,8 +43,8 @@ OK, FAILED, USAGE = 0, 1, 2
 RECENT = 10  # events below the live table
 MIN_ROWS = 4
 
-USAGE_ERRORS = (ConfigError, BundleError, ThresholdsError, SecurityError, client.SubscribeError)
-FAILURES = (PublishError, JournalError, EngineError, RecognitionError, DemoCameraError)
+USAGE_ERRORS = (ConfigError, BundleError, ThresholdsError, SecurityError, ExportError, client.SubscribeError)
+FAILURES = (PublishError, MonitorError, JournalError, EngineError, RecognitionError, DemoCameraError)
 
 
 @contextlib.contextmanager
@@ -185,6 +188,21 @@ def client_curve(key: Path | None, server: str | None) -> ClientCurve:
             "--key and --server-key belong together: this client's secret key, the publisher's public key"
         )
     return ClientCurve(load_key_pair(key), load_public_key(server))
+
+
+def export(out: Path, journal: Path | None, since: str | None, file_format: Format | None) -> int:
+    """`swinstream export`."""
+    err = Console(stderr=True)
+    with guarded(err) as code:
+        with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+            task = progress.add_task("events")
+
+            def show(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            count = export_journal(out, journal, since=since, file_format=file_format, on_rows=show)
+        err.print(f"{out}: {count:,} event messages", highlight=False, soft_wrap=True)
+    return code[0]
 
 
 def keys(folder: Path, name: str) -> int:

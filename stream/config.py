@@ -6,20 +6,27 @@ path is relative to the folder of the configuration file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from stream.address import check_address, replay_address
-from stream.config_camera import CameraConfig, FilePath, ModelName, Section, ZoneConfig, absolute_path, unique_names
+from stream.address import AddressError, check_address, host_and_port, is_loopback, replay_address
+from stream.config_camera import (
+    CameraConfig,
+    EventsConfig,
+    FilePath,
+    ModelName,
+    Section,
+    ZoneConfig,
+    absolute_path,
+    unique_names,
+)
 from stream.config_problem import ConfigError, MisplacedError, inner_loc, key_text, problem_text, problems_of
-from stream.events import Rules
 from stream.journal import Retention
 from stream.publish import PUBLISH_ADDRESS, REPLAY_ADDRESS
 from stream.security import SecurityError, ServerCurve, check_bind, load_key_pair, load_public_key
-from stream.thresholds import Thresholds
 from stream.uri import without_address
 
 DEFAULT_MODEL = "movements"
@@ -46,6 +53,9 @@ class EngineConfig(Section):
         "auto", description="auto: the fastest that this machine does in hardware and the model was checked with"
     )
     threads: int | None = Field(None, ge=1, le=256, description="CPU threads; default: the engine's choice")
+    max_batch: int | None = Field(
+        None, ge=1, le=256, description="windows in one call of the network; default: what is best for the engine"
+    )
 
 
 class PublishConfig(Section):
@@ -122,31 +132,29 @@ class SecurityConfig(Section):
         return ServerCurve(load_key_pair(self.server_key), frozenset(key.encode() for key in self.clients))
 
 
-class EventsConfig(Section):
-    """When scores become events. What is not given here comes from the model's own calibration."""
+class MetricsConfig(Section):
+    """Where Prometheus, and whoever asks how the service is, may look: `/metrics`, `/healthz`, `/readyz`."""
 
-    defaults: Rules = Field(Rules(), description="for every label")
-    labels: dict[str, Rules] = Field({}, description="for one label; goes before `defaults`")
+    address: str | None = Field(
+        None, description="host and port to listen at (HTTP), such as `127.0.0.1:9464`; default: nowhere"
+    )
+    allow_remote: bool = Field(
+        False, description="allow other addresses than this machine's: anyone there can read how the cameras are"
+    )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _inherit(cls, data: Any) -> Any:
-        # So that a label is checked together with what it inherits.
-        if not isinstance(data, dict) or not isinstance(data.get("labels"), dict):
-            return data
-        defaults = data.get("defaults")
-        defaults = defaults if isinstance(defaults, dict) else {}
-        labels = {k: {**defaults, **v} if isinstance(v, dict) else v for k, v in data["labels"].items()}
-        return data | {"labels": labels}
-
-    def rules(self, labels: Sequence[str], thresholds: Thresholds | None = None) -> dict[str, Rules]:
-        """For each of a model's labels. thresholds: what its bundle says. Raises ThresholdsError."""
-        written = {label: self.labels.get(label, self.defaults).model_dump(exclude_unset=True) for label in labels}
-        return (thresholds or Thresholds()).rules(labels, written)
-
-    def unknown(self, labels: Iterable[str]) -> list[str]:
-        """Labels with rules that no model has. labels: of all models in use."""
-        return sorted(set(self.labels) - set(labels))
+    @model_validator(mode="after")
+    def _local(self) -> MetricsConfig:
+        try:
+            local = self.address is None or is_loopback(host_and_port(self.address)[0])
+        except AddressError as error:
+            raise MisplacedError(str(error), "address") from None
+        if not local and not self.allow_remote:
+            raise MisplacedError(
+                f"{self.address} is open to the network, which could read how the cameras are: use 127.0.0.1, or say "
+                "metrics.allow_remote: true",
+                "address",
+            )
+        return self
 
 
 class CaptureConfig(Section):
@@ -167,6 +175,9 @@ class Config(Section):
 
     model: ModelName = Field(DEFAULT_MODEL, description="a shipped model, or the folder of one")
     cameras: tuple[CameraConfig, ...] = Field(min_length=1, max_length=4096, description="what is watched")
+    idle_gating: bool = Field(
+        True, description="where nothing moves and no event is open, the network is not run (live cameras only)"
+    )
     engine: EngineConfig = Field(EngineConfig(), description="what runs the network")
     capture: CaptureConfig = Field(CaptureConfig(), description="how cameras are spread over processes")
     events: EventsConfig = Field(EventsConfig(), description="when scores become events")
@@ -174,6 +185,7 @@ class Config(Section):
     replay: ReplayConfig = Field(ReplayConfig(), description="where past events are asked for")
     journal: JournalConfig = Field(JournalConfig(), description="where events are kept")
     security: SecurityConfig = Field(SecurityConfig(), description="who may connect")
+    metrics: MetricsConfig = Field(MetricsConfig(), description="where metrics and health are asked for")
 
     @field_validator("cameras")
     @classmethod
@@ -198,6 +210,10 @@ class Config(Section):
     def model_of(self, camera: CameraConfig, zone: ZoneConfig) -> str:
         return zone.model or camera.model or self.model
 
+    def idle_gating_of(self, camera: CameraConfig, zone: ZoneConfig) -> bool:
+        for_camera = self.idle_gating if camera.idle_gating is None else camera.idle_gating
+        return for_camera if zone.idle_gating is None else zone.idle_gating
+
     def with_options(
         self,
         *,
@@ -206,6 +222,7 @@ class Config(Section):
         publish: str | None = None,
         replay: str | None = None,
         journal: str | Path | None = None,
+        metrics: str | None = None,
     ) -> Config:
         """What the command line says goes before the file. Raises ConfigError."""
         given: dict[str, Any] = {
@@ -214,6 +231,7 @@ class Config(Section):
             "publish": publish and {"address": publish},
             "replay": replay and {"address": replay},
             "journal": journal and {"path": str(journal)},
+            "metrics": metrics and {"address": metrics},
         }
         parts = {name: getattr(self, name) for name in type(self).model_fields}
         for name, value in given.items():

@@ -1,11 +1,11 @@
-"""The part of the configuration that describes cameras and their zones."""
+"""The part of the configuration that describes cameras, their zones, and when scores become events."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,7 +20,9 @@ from pydantic import (
 )
 
 from stream.config_problem import MisplacedError
+from stream.events import Rules
 from stream.home import expanded
+from stream.thresholds import Thresholds, overridden
 from stream.uri import CameraUri
 from stream.wire import NAME_PATTERN
 from stream.zone import FULL, Zone, ZoneError
@@ -62,6 +64,43 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
+class EventsConfig(Section):
+    """When scores become events. What is not given here comes from the model's own calibration."""
+
+    defaults: Rules = Field(Rules(), description="for every label")
+    labels: dict[str, Rules] = Field({}, description="for one label; goes before `defaults`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: Any) -> Any:
+        # So that a label is checked together with what it inherits.
+        if not isinstance(data, dict) or not isinstance(data.get("labels"), dict):
+            return data
+        defaults = data.get("defaults")
+        defaults = defaults if isinstance(defaults, dict) else {}
+        labels = {k: {**defaults, **v} if isinstance(v, dict) else v for k, v in data["labels"].items()}
+        return data | {"labels": labels}
+
+    def rules(
+        self, labels: Sequence[str], thresholds: Thresholds | None = None, camera: EventsConfig | None = None
+    ) -> dict[str, Rules]:
+        """For each of a model's labels. thresholds: what its bundle says. camera: goes before this, key by key.
+
+        Raises ThresholdsError.
+        """
+        written = {label: self._written(label) for label in labels}
+        if camera is not None:
+            written = {label: overridden(rules, camera._written(label)) for label, rules in written.items()}
+        return (thresholds or Thresholds()).rules(labels, written)
+
+    def unknown(self, labels: Iterable[str]) -> list[str]:
+        """Labels with rules that no model has. labels: of all models in use."""
+        return sorted(set(self.labels) - set(labels))
+
+    def _written(self, label: str) -> dict[str, Any]:
+        return self.labels.get(label, self.defaults).model_dump(exclude_unset=True)
+
+
 class ZoneConfig(Section):
     """A rectangle of the picture that is watched on its own. The sides are fractions of the picture's, 0 to 1."""
 
@@ -71,6 +110,7 @@ class ZoneConfig(Section):
     width: float = Field(gt=0, le=1, description="`x` + `width` is at most 1")
     height: float = Field(gt=0, le=1, description="`y` + `height` is at most 1")
     model: ModelName | None = Field(None, description="of this zone; default: the camera's")
+    idle_gating: bool | None = Field(None, description="of this zone; default: the camera's")
 
     @model_validator(mode="after")
     def _inside(self) -> ZoneConfig:
@@ -105,6 +145,10 @@ class CameraConfig(Section):
     tls_verify: bool = Field(True, description="check the certificate of `rtsps://`")
     tls_ca: FilePath | None = Field(None, description="PEM file of authorities to trust instead of the system's")
     model: ModelName | None = Field(None, description="of this camera; default: that of the whole configuration")
+    idle_gating: bool | None = Field(None, description="of this camera; default: that of the whole configuration")
+    events: EventsConfig | None = Field(
+        None, description="of this camera; what is given here goes before what the configuration's `events` says"
+    )
     zones: tuple[ZoneConfig, ...] = Field(
         (FULL_ZONE,), min_length=1, max_length=16, description="what is watched; default: `full`, the whole picture"
     )

@@ -49,7 +49,12 @@ def problem_text(problem: Mapping[str, Any]) -> str:
 
 def key_text(loc: Sequence[str | int]) -> str:
     """`("cameras", 0, "uri")` as `cameras[0].uri`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_printable(part)}" for part in loc).lstrip(".")
+
+
+def _printable(key: str) -> str:
+    """A key that someone wrote may hold anything, and an error is one line of text."""
+    return key if key.isprintable() else repr(key)
 
 
 def inner_loc(problem: Mapping[str, Any]) -> tuple[str | int, ...]:

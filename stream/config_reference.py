@@ -32,13 +32,15 @@ This page is made from the models in `stream/config.py` by `python -m stream.con
 def reference() -> str:
     """The page, in Markdown."""
     parts = [_HEAD]
-    described: dict[type[BaseModel], str] = {}
-    for key, model in _sections("", Config):
+    sections = list(_sections("", Config))
+    described: dict[type[BaseModel], str] = {}  # at the key that is least deep
+    for key, model in sorted(sections, key=lambda section: section[0].count(".")):
+        described.setdefault(model, key)
+    for key, model in sections:
         title = f"`{key}`" if key else "Top level"
-        if model in described:
+        if described[model] != key:
             parts.append(f"## {title}\n\nThe same keys as `{described[model]}`.\n")
         else:
-            described[model] = key
             parts.append(f"## {title}\n\n{_first_paragraph(model)}\n\n{_table(model)}")
     return "\n".join(parts)
 

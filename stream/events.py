@@ -203,6 +203,11 @@ class EventMachine:
         return tuple(sorted((t.event for t in self._tracks if t.event), key=lambda e: (e.start_ns, e.id)))
 
     @property
+    def quiet(self) -> bool:
+        """No event is open, and none is beginning."""
+        return not any(track.event or track.run_start_ns is not None for track in self._tracks)
+
+    @property
     def top(self) -> tuple[str, float] | None:
         """The label with the highest smoothed score of the last step, and that score; None before the first."""
         if self._average is None:
@@ -265,7 +270,7 @@ class EventMachine:
         end_ns = max(step.end_ns, start_ns)
         average = self._smooth(step.scores, end_ns)
         self._until_ns = end_ns
-        if not (average >= self._enter).any() and not any(t.event or t.run_start_ns is not None for t in self._tracks):
+        if not (average >= self._enter).any() and self.quiet:
             return []  # nothing on and nothing beginning: what a zone is doing nearly always
         scores: list[float] = average.tolist()
         changes = self._continue(scores, start_ns, end_ns)

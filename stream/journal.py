@@ -5,17 +5,20 @@ every run before, so runs sort as they happened even if the clock was set back. 
 1 without a gap. A transaction costs about 0.1 ms and survives `kill -9`; after a power cut the file is intact,
 but the last moments may be missing (`synchronous=NORMAL`: an fsync for every event would hold up the core).
 
+While the disk is full, or the file cannot be written for any other reason, events are held in memory, in order, and
+read from there (`stream.journal_backlog`); `trouble` says so until they are written.
+
 Used by one thread; other processes may read the file, but only one may write: `<file>.lock` sees to that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal
@@ -25,19 +28,27 @@ from ulid import ULID
 from stream.events import EndReason, Phase
 from stream.frame import NS_PER_S
 from stream.home import expanded
-from stream.journal_file import connect, default_path
-from stream.lock import FileLock, LockedError
+from stream.journal_backlog import Backlog, Hole, MarkFile, Row
+from stream.journal_file import (
+    BROKEN,
+    JournalError,
+    UnknownRunError,
+    connect,
+    damaged,
+    default_path,
+    is_damage,
+    locked,
+    one_line,
+    set_aside,
+)
+from stream.journal_pages import Page, Pages
 from stream.wire import EventDraft, EventMessage, Latency, Position, PtsSpan, iso_utc, utc_ns
+
+__all__ = ["Journal", "JournalError", "Page", "Retention", "UnknownRunError"]
 
 _PRUNE_ROWS = 500  # a call; some 10 ms
 
-
-class JournalError(Exception):
-    """The journal cannot be opened, read or written. The text says what to do."""
-
-
-class UnknownRunError(JournalError):
-    """A position of a run that this journal has never seen."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +59,10 @@ class Retention:
     max_bytes: int = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Part of the journal: (topic, JSON) of each event, and where to go on."""
-
-    events: list[tuple[str, str]]
-    next: Position
-    more: bool
-
-
 class Journal:
     """The journal in `path`, open for a new run. Raises JournalError.
 
+    trouble: why events cannot be written now, or "". failures: attempts to write that failed.
     recovered: the `crashed` ends of what a killed run left open. They are already written, as the first events
     of this run, and wait to be published.
     move_aside: rename a damaged file and begin a new one; otherwise nothing is touched and opening fails.
@@ -82,41 +85,51 @@ class Journal:
         self._now_ns = now_ns
         self.run, self._n, self._seq = "", 0, 0
         self._last: dict[str, Position] = {}
+        self._open: dict[str, tuple[str, int]] = {}  # started and not ended: the last message, and up to when
+        self.trouble, self.failures = "", 0
         with contextlib.ExitStack() as undo:
-            self._lock = self._locked()
+            self._lock = locked(self.path)
             undo.callback(self._lock.release)
             try:
-                self._db = self._opened(move_aside)
-                undo.callback(self._db.close)
-                self.recovered = self._begin_run()
-            except sqlite3.Error as error:
-                raise JournalError(f"cannot use the journal {self.path}: {error}") from None
+                try:
+                    self.recovered = self._begin()
+                except BROKEN as error:
+                    if not is_damage(error):
+                        raise
+                    if not move_aside:
+                        raise damaged(self.path, error) from None
+                    set_aside(self.path, now_ns())
+                    self.recovered = self._begin()
+            except (*BROKEN, OSError) as error:
+                raise JournalError(f"cannot use the journal {self.path}: {one_line(error)}") from None
             undo.pop_all()
 
     # ---- writing
 
     def append(self, drafts: Sequence[EventDraft]) -> list[EventMessage]:
-        """Write events, all or none of them, and give them their places. Raises JournalError."""
-        seq, last, written_ns = self._seq, dict(self._last), self._now_ns()
-        placed = []
-        with self._transaction() as db:
-            for draft in drafts:
-                seq += 1
-                message = EventMessage.place(draft, self.run, seq, last.get(draft.camera))
-                text = message.json_text()
-                row = (self._n, seq, written_ns, draft.camera, message.topic, text)
-                db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
-                if draft.phase is Phase.END:
-                    db.execute("DELETE FROM open_events WHERE id = ?", (draft.id,))
-                else:
-                    db.execute("INSERT OR REPLACE INTO open_events VALUES (?, ?, ?)", (draft.id, text, draft.at_ns))
-                last[draft.camera] = message.position
-                placed.append(message)
-            for camera in {draft.camera for draft in drafts}:
-                place = last[camera]
-                db.execute("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", (camera, place.run, place.seq))
-        self._seq, self._last = seq, last
+        """Give events their places and write them, all or none. What cannot be written is held: see `trouble`."""
+        written_ns = self._now_ns()
+        placed: list[EventMessage] = []
+        rows: list[Row] = []
+        for draft in drafts:
+            self._seq += 1
+            message = EventMessage.place(draft, self.run, self._seq, self._last.get(draft.camera))
+            text = message.json_text()
+            rows.append(Row(self._n, self._seq, written_ns, draft.camera, message.topic, text))
+            if draft.phase is Phase.END:
+                self._open.pop(draft.id, None)
+            else:
+                self._open[draft.id] = (text, draft.at_ns)
+            self._last[draft.camera] = message.position
+            placed.append(message)
+        if self._backlog.rows or not self._write(rows, {d.camera for d in drafts}, {d.id for d in drafts}):
+            self._backlog.hold(rows)
         return placed
+
+    def write_held(self) -> None:
+        """Write what is held, if that is possible now: in one go (0.1 s for all), so that it is whole at any moment."""
+        if (rows := self._backlog.rows) and self._write(rows, self._last, None):
+            self._backlog.written()
 
     def prune(self) -> bool:
         """Delete some of what retention no longer keeps; true if there is more of it. Raises JournalError."""
@@ -132,19 +145,25 @@ class Journal:
             if not count:
                 return False
             _, seq, n, _ = oldest[count - 1]
-        except sqlite3.Error as error:
+        except BROKEN as error:
             raise self._failed("read", error) from None
-        with self._transaction():
+        with self._transaction() as db:
             db.execute("DELETE FROM events WHERE (n, seq) <= (?, ?)", (n, seq))
-            kept = db.execute("SELECT run, seq FROM events JOIN runs USING (n) ORDER BY n, seq LIMIT 1").fetchone()
+            db.execute("DELETE FROM holes WHERE (n, last) <= (?, ?)", (n, seq))
+            kept = self._pages.next_kept(n, seq, self.head)
             db.execute("DELETE FROM pruned")
-            db.execute("INSERT INTO pruned VALUES (?, ?)", kept or (self.run, self._seq + 1))
+            db.execute("INSERT INTO pruned VALUES (?, ?)", (kept.run, kept.seq))
+        self._backlog.holes = [hole for hole in self._backlog.holes if (hole.n, hole.last) > (n, seq)]
         with contextlib.suppress(sqlite3.Error):  # space is given back another time if not now
             db.execute(f"PRAGMA incremental_vacuum({_PRUNE_ROWS})").fetchall()
         return count == _PRUNE_ROWS
 
     def close(self) -> None:
         """May be called twice. Events that are still open will be ended as crashed by the next run."""
+        self.write_held()
+        if rows := self._backlog.rows:
+            _log.error("%s; of this run, events %d to %d are lost", self.trouble, rows[0].seq, rows[-1].seq)
+            rows.clear()  # their mark stays, for the next run
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("UPDATE runs SET closed = 1 WHERE n = ?", (self._n,))
         self._db.close()
@@ -163,91 +182,99 @@ class Journal:
         return dict(self._last)
 
     @property
+    def held(self) -> int:
+        """Events that wait in memory to be written."""
+        return len(self._backlog.rows)
+
+    @property
+    def lost(self) -> int:
+        """Events of this run that the journal will never have."""
+        return self._backlog.lost
+
+    @property
     def pruned_before(self) -> Position | None:
         """The oldest event kept, if older ones have been deleted. Raises JournalError."""
         try:
-            row = self._db.execute("SELECT run, seq FROM pruned").fetchone()
-        except sqlite3.Error as error:
+            return self._pages.pruned_before
+        except BROKEN as error:
             raise self._failed("read", error) from None
-        return Position(run=row[0], seq=row[1]) if row else None
 
     def read(self, after: Position | Literal["first", "last"], camera: str | None, limit: int) -> Page:
-        """Up to `limit` events after a position, of one camera or all. Raises JournalError, UnknownRunError."""
-        if after == "last":
-            return Page([], self.head, more=False)
+        """Up to `limit` events after a position, of one camera or all. Raises JournalError, UnknownRunError.
+
+        A page does not go over a hole: it ends before it, and the next one begins after it and says so (`kept_from`).
+        """
         try:
-            n, seq = (-1, 0) if after == "first" else (self._ordinal(after.run), after.seq)
-            which, values = ("camera = ? AND ", [camera]) if camera is not None else ("", [])
-            rows = self._db.execute(
-                f"SELECT topic, message, n, seq FROM events WHERE {which}(n, seq) > (?, ?) ORDER BY n, seq LIMIT ?",
-                [*values, n, seq, limit + 1],
-            ).fetchall()
-            if len(rows) <= limit:
-                return Page([(topic, text) for topic, text, *_ in rows], self.head, more=False)
-            rows = rows[:limit]
-            run = self._db.execute("SELECT run FROM runs WHERE n = ?", (rows[-1][2],)).fetchone()[0]
-        except sqlite3.Error as error:
+            return self._pages.read(after, camera, limit, head=self.head)
+        except BROKEN as error:
             raise self._failed("read", error) from None
-        return Page([(topic, text) for topic, text, *_ in rows], Position(run=run, seq=rows[-1][3]), more=True)
 
     # ---- inside
 
-    def _locked(self) -> FileLock:
+    def _begin(self) -> list[EventMessage]:
+        """Open the file for a new run, and write the ends of what the last one left open."""
+        self._db = db = connect(self.path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            return FileLock(self.path.with_name(self.path.name + ".lock"))
-        except LockedError as error:
-            by = f"process {error.holder}" if error.holder else "another process"
-            raise JournalError(
-                f"the journal {self.path} is in use by {by}: stop that one, or give this one a journal of its own "
-                "(--journal FILE, or journal.path in the configuration)"
-            ) from None
-        except OSError as error:
-            raise JournalError(
-                f"cannot use {self.path.parent} for the journal: {error.strerror}; choose another file with --journal "
-                "or journal.path"
-            ) from None
+            mark = MarkFile(self.path.with_name(self.path.name + ".unwritten"))
+            newest = db.execute("SELECT run FROM runs ORDER BY n DESC LIMIT 1").fetchone()
+            run = ULID()
+            if newest and str(run) <= newest[0]:  # the clock was set back
+                run = ULID.from_int(int(ULID.from_str(newest[0])) + 1)
+            self.run, self._seq, self._open = str(run), 0, {}
+            places = db.execute("SELECT camera, run, seq FROM cameras")
+            self._last = {camera: Position(run=run, seq=seq) for camera, run, seq in places}
+            left_open = db.execute("SELECT message, at_ns FROM open_events ORDER BY rowid").fetchall()
+            ends = [_crashed(EventMessage.parse(text), at_ns) for text, at_ns in left_open]
 
-    def _opened(self, move_aside: bool) -> sqlite3.Connection:
+            self._backlog = Backlog(self.run, mark, self._holes(mark))
+            self._pages = Pages(db, self._backlog)
+            db.execute("UPDATE runs SET closed = 1 WHERE closed = 0")
+            row = (self.run, self._now_ns())
+            self._n = db.execute("INSERT INTO runs (run, opened_ns, closed) VALUES (?, ?, 0)", row).lastrowid or 0
+            # A kill between here and there leaves a run without events, and the open events to the next run.
+            return self.append(ends)
+        except BaseException:
+            db.close()
+            raise
+
+    def _holes(self, mark_file: MarkFile) -> list[Hole]:
+        """Those known, and the one that the last run may have left."""
+        db, mark = self._db, mark_file.read()
+        if mark is not None:
+            found = db.execute(
+                "SELECT n, (SELECT max(seq) FROM events WHERE n = runs.n) FROM runs WHERE run = ?", (mark.run,)
+            )
+            n, written = found.fetchone() or (None, None)
+            first = max(mark.first, (written or 0) + 1)
+            if n is not None and first <= mark.last:
+                _log.error("events %s:%d to %d could not be written and are lost", mark.run, first, mark.last)
+                db.execute("INSERT OR IGNORE INTO holes VALUES (?, ?, ?)", (n, first, mark.last))
+                # Any camera's last event may have been among them.
+                self._last = {camera: Position(run=mark.run, seq=mark.last) for camera in self._last}
+                db.execute("UPDATE cameras SET run = ?, seq = ?", (mark.run, mark.last))
+            mark_file.write(None)
+        return [Hole(*row) for row in db.execute("SELECT n, first, last FROM holes ORDER BY n, first")]
+
+    def _write(self, rows: Collection[Row], cameras: Collection[str], ids: Collection[str] | None) -> bool:
+        """Rows, the last places of these cameras and these open events (None: all), and with all of them the holes."""
         try:
-            return connect(self.path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # cannot be opened, read-only, full disk: not damage
-                raise
-            if not move_aside:
-                raise JournalError(
-                    f"the journal {self.path} is damaged or not a journal ({error}). Nothing was changed. Move it and "
-                    "its -wal file away, or set journal.move_aside_damaged: true to have that done, or choose another "
-                    "file with --journal"
-                ) from None
-        stamp = datetime.fromtimestamp(self._now_ns() / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
-        for suffix in ("", "-wal", "-shm"):
-            file = self.path.with_name(self.path.name + suffix)
-            if file.exists():
-                file.rename(self.path.with_name(f"{self.path.name}.damaged-{stamp}{suffix}"))
-        return connect(self.path)
-
-    def _begin_run(self) -> list[EventMessage]:
-        db = self._db
-        newest = db.execute("SELECT run FROM runs ORDER BY n DESC LIMIT 1").fetchone()
-        run = ULID()
-        if newest and str(run) <= newest[0]:  # the clock was set back
-            run = ULID.from_int(int(ULID.from_str(newest[0])) + 1)
-        self.run = str(run)
-        self._last = {
-            camera: Position(run=r, seq=seq) for camera, r, seq in db.execute("SELECT camera, run, seq FROM cameras")
-        }
-        left_open = db.execute("SELECT message, at_ns FROM open_events ORDER BY rowid").fetchall()
-        cursor = db.execute("INSERT INTO runs (run, opened_ns, closed) VALUES (?, ?, 0)", (self.run, self._now_ns()))
-        self._n = cursor.lastrowid or 0
-        # A kill between these two transactions leaves a run without events, and the open events to the next run.
-        return self.append([_crashed(EventMessage.parse(text), at_ns) for text, at_ns in left_open])
-
-    def _ordinal(self, run: str) -> int:
-        row = self._db.execute("SELECT n FROM runs WHERE run = ?", (run,)).fetchone()
-        if row is None:
-            raise UnknownRunError("this journal knows no such run")
-        return int(row[0])
+            with self._transaction() as db:
+                db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+                places = ((camera, self._last[camera].run, self._last[camera].seq) for camera in cameras)
+                db.executemany("INSERT OR REPLACE INTO cameras VALUES (?, ?, ?)", places)
+                if ids is None:
+                    db.execute("DELETE FROM open_events")
+                    holes = ((hole.n, hole.first, hole.last) for hole in self._backlog.holes)
+                    db.executemany("INSERT OR REPLACE INTO holes VALUES (?, ?, ?)", holes)
+                    ids = self._open.keys()
+                db.executemany("DELETE FROM open_events WHERE id = ?", ((id_,) for id_ in ids))
+                still = ((id_, *self._open[id_]) for id_ in ids if id_ in self._open)
+                db.executemany("INSERT INTO open_events VALUES (?, ?, ?)", still)
+        except JournalError as error:
+            self.trouble, self.failures = str(error), self.failures + 1
+            return False
+        self.trouble = ""
+        return True
 
     def _used_bytes(self) -> int:
         def pragma(name: str) -> int:
@@ -266,11 +293,11 @@ class Journal:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
+        except BROKEN as error:
             raise self._failed("written", error) from None
 
-    def _failed(self, what: str, error: sqlite3.Error) -> JournalError:
-        return JournalError(f"the journal {self.path} cannot be {what}: {error}")
+    def _failed(self, what: str, error: Exception) -> JournalError:
+        return JournalError(f"the journal {self.path} cannot be {what}: {one_line(error)}")
 
 
 def _crashed(message: EventMessage, at_ns: int) -> EventDraft:

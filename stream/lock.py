@@ -31,8 +31,12 @@ class FileLock:
             os.close(self._fd)
             raise LockedError(path, int(holder) if holder.isdigit() else None) from None
         if hasattr(os, "pwrite"):
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+            try:
+                os.ftruncate(self._fd, 0)
+                os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+            except OSError:  # a full disk
+                self.release()
+                raise
 
     def release(self) -> None:
         """Let others in. May be called twice."""

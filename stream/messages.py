@@ -7,7 +7,8 @@ the worker needs and which hides it when printed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 from stream.failure import ErrorClass
@@ -113,7 +114,8 @@ Command = AddCameras | RemoveCamera | SetBudget | StopWorker
 class WindowReady:
     """T ticks of an epoch lie in the ring `block` from `position` on. `CapturePool.window` fetches them.
 
-    index: 0, 1, ... within the epoch.
+    index: 0, 1, ... within the epoch. motion: how much moved in it, in grey levels (see `stream.gate`); infinite
+    where it was not measured. It is no part of what tells one window from another.
     """
 
     stream: StreamKey
@@ -121,6 +123,7 @@ class WindowReady:
     index: int
     block: int
     position: int
+    motion: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,10 @@ class CameraCounters:
     """Once a second. Counts are since the worker took the camera; fps is that of the last second.
 
     sampled, repeated, windows, dropped: over all zones. dropped: frames that became no tick, by reason; those
-    called `not_sampled` and `phase` are no fault. repeated: ticks that had no frame of their own.
+    called `not_sampled` and `phase` are no fault, `decoder_queue` are frames that were decoded and dropped because
+    the camera's thread did not read them in time. repeated: ticks that had no frame of their own.
+    reconnects: connections that gave frames, after the first. clock: where the last frame's UTC came from.
+    jitter_ms: mean absolute deviation of (arrival - PTS) over the last second's frames.
     """
 
     camera: str
@@ -166,6 +172,9 @@ class CameraCounters:
     windows: int
     dropped: dict[str, int]
     fps: float
+    reconnects: int = 0
+    clock: Literal["rtcp", "arrival"] = "arrival"
+    jitter_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +197,7 @@ class WorkerLog:
 
 @dataclass(frozen=True, slots=True)
 class WorkerAlive:
-    """Once a second, so that the core can tell a stuck worker from a quiet one. cpu_s: processor time so far."""
+    """Once a second. cpu_s: processor time so far."""
 
     pid: int
     cpu_s: float

@@ -44,7 +44,7 @@ RTP_REORDERED = frozenset({"H264", "H265"})  # may have B-frames: decoded in ano
 MEDIA_CODECS = {"video/x-h264": H264, "video/x-h265": H265, "image/jpeg": MJPEG}
 
 # On the GPU: shrink (a range never enlarges), convert, and only then copy to main memory.
-_CUDA_ELEMENTS = ("cudascale", "cudaconvert", "cudadownload")
+CUDA_ELEMENTS = ("cudascale", "cudaconvert", "cudadownload")
 _CUDA_RAW = "video/x-raw(memory:CUDAMemory)"
 
 # The ends of a chain. Named, because GStreamer cannot find the loose ends of a bin with a decodebin in it.
@@ -64,7 +64,7 @@ def decoder(codec: Codec, available: Available, max_size: tuple[int, int] | None
     the zones are scaled straight from the decoder's picture.
     """
     parser = f"{codec.parse} name={PARSER}"
-    if all(map(available, _CUDA_ELEMENTS)):
+    if all(map(available, CUDA_ELEMENTS)):
         for element in filter(available, codec.nvidia):
             shrink = ""
             if max_size is not None:

@@ -16,7 +16,7 @@ from stream.config_camera import CameraConfig
 from stream.config_problem import ConfigError
 from stream.demo.camera import DemoCamera
 from stream.messages import CameraTask
-from stream.service import CameraPlan, ZonePlan
+from stream.roster import CameraPlan, ZonePlan
 from stream.thresholds import Thresholds
 from stream.uri import CameraUri
 
@@ -35,10 +35,13 @@ def make_plan(config: Config) -> Plan:
     """Load every model that is used. Raises ConfigError, engine.bundle.BundleError, ThresholdsError."""
     used = {config.model_of(camera, zone) for camera in config.cameras for zone in camera.zones}
     bundles = {name: Bundle.load(name) for name in sorted(used)}
-    if unknown := config.events.unknown(label for bundle in bundles.values() for label in bundle.spec.actions):
-        known = sorted({label for bundle in bundles.values() for label in bundle.spec.actions})
-        raise ConfigError(f"events.labels: no model in use knows {', '.join(unknown)}; they know {', '.join(known)}")
-    threads = config.engine.threads or max(1, (os.cpu_count() or 2) // 2)
+    known = sorted({label for bundle in bundles.values() for label in bundle.spec.actions})
+    for where, events in (("", config.events), *((f"camera {c.name}: ", c.events) for c in config.cameras)):
+        if events is not None and (unknown := events.unknown(known)):
+            raise ConfigError(
+                f"{where}events.labels: no model in use knows {', '.join(unknown)}; they know {', '.join(known)}"
+            )
+    threads = config.engine.threads or max(1, os.cpu_count() or 2)
     engines: dict[str, Callable[[], Engine]] = {
         name: partial(choose_engine, bundle, config.engine.kind, config.engine.precision, threads=threads)
         for name, bundle in bundles.items()
@@ -60,8 +63,9 @@ def _camera(config: Config, camera: CameraConfig, bundles: dict[str, Bundle]) ->
         name = config.model_of(camera, zone)
         spec = bundles[name].spec
         thresholds = Thresholds.parse(bundles[name].thresholds)
-        rules = config.events.rules(spec.actions, thresholds)
-        zones.append(ZonePlan(zone.name, name, spec, rules, bundles[name].identity, thresholds.temperature))
+        rules = config.events.rules(spec.actions, thresholds, camera.events)
+        gating = config.idle_gating_of(camera, zone)
+        zones.append(ZonePlan(zone.name, name, spec, rules, bundles[name].identity, thresholds.temperature, gating))
         tasks.append(zone_task(zone.name, spec, zone.rectangle))
     task = CameraTask(
         camera.name,

@@ -12,6 +12,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import zmq
 
@@ -19,6 +20,7 @@ from stream.address import AddressError, check_address
 from stream.failure import ErrorClass
 from stream.frame import NS_PER_S
 from stream.journal import Journal, JournalError, Page
+from stream.journal_backlog import HELD_EVENTS
 from stream.security import Gate, ServerCurve, check_bind
 from stream.wire import (
     HEARTBEAT_TOPIC,
@@ -42,11 +44,13 @@ REPLAY_ADDRESS = "tcp://127.0.0.1:5557"
 HEARTBEAT_EVERY_NS = NS_PER_S
 STATUS_EVERY_NS = 10 * NS_PER_S
 PRUNE_EVERY_NS = 10 * NS_PER_S
+HELD_EVERY_NS = NS_PER_S
+TROUBLE_EVERY_NS = 60 * NS_PER_S
 RETURN_NS = NS_PER_S  # libzmq tries to connect again ten times in this time
 
 MAX_REQUEST_BYTES = 4096  # a request is some 100 bytes; it is refused in words
 MAX_FRAME_BYTES = 65536  # of anything a client sends; beyond, libzmq drops the client before reading it
-MAX_REQUESTS_A_CALL = 16  # then the main loop has its turn again
+ANSWERING_S = 0.02  # at a time; then the main loop has its turn again
 LINGER_MS = 1000
 
 _PUBLISH, _REPLAY = "--publish (publish.address)", "--replay (replay.address)"
@@ -61,6 +65,24 @@ _HINTS = {
 
 class PublishError(Exception):
     """A socket cannot be opened. The text names the address and says what to do."""
+
+
+@dataclass(slots=True)
+class PublisherStats:
+    """Counts since the start. (What a slow subscriber's queue drops, libzmq does not tell; it replays it.)
+
+    events: sent. replays: requests answered; refused: of those, with an error. journal_failures: attempts to write
+    that failed; journal_full: it cannot be written now; held: events that wait in memory for that; lost: events that
+    the journal will never have.
+    """
+
+    events: int = 0
+    replays: int = 0
+    refused: int = 0
+    journal_failures: int = 0
+    journal_full: bool = False
+    held: int = 0
+    lost: int = 0
 
 
 class Publisher:
@@ -97,10 +119,13 @@ class Publisher:
             check_bind(endpoint, curve=curve is not None, allow_plaintext=allow_plaintext)
         self._journal = journal
         self._max_events = max_events
+        self.stats = PublisherStats()
         self._clock_ns, self._utc_ns = clock_ns, utc_ns
         self._statuses: dict[str, StatusMessage] = {}
         now_ns = clock_ns()
-        self._due_ns = {"heartbeat": now_ns, "status": now_ns + STATUS_EVERY_NS, "prune": now_ns}
+        self._due_ns = {"heartbeat": now_ns, "status": now_ns + STATUS_EVERY_NS, "held": now_ns, "prune": now_ns}
+        self._trouble = ""  # the journal's, as last told
+        self._trouble_told_ns = 0
         # A context of its own: ZAP's address is one per context.
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pub = self._context.socket(zmq.PUB)
@@ -132,7 +157,7 @@ class Publisher:
     # ---- out
 
     def publish(self, drafts: Sequence[EventDraft]) -> list[EventMessage]:
-        """Write events to the journal, then send them. Raises JournalError; nothing has been sent then.
+        """Write events to the journal, then send them. What it cannot write it holds, and it is sent all the same.
 
         `latency_ms.total` is counted here, before writing (0.1 ms), so that journal and wire say the same.
         """
@@ -140,6 +165,7 @@ class Publisher:
             return []
         now_ns = self._clock_ns()
         messages = self._journal.append([_with_total(draft, now_ns) for draft in drafts])
+        self._look_at_journal()
         self._send_events([*self._recovered, *messages])
         return messages
 
@@ -171,7 +197,7 @@ class Publisher:
         last = self._statuses.get(camera)
         self._statuses[camera] = status
         if last is None or (last.state, last.error, last.message) != (state, error, status.message) or next_try_s:
-            self._send(status.topic, status.json_text())
+            self._send_status(status)
 
     def forget(self, camera: str) -> None:
         """No longer repeat the status of a camera that was removed."""
@@ -187,10 +213,11 @@ class Publisher:
         if self._recovered and now_ns >= self._due_ns["recovered"]:
             self._send_events(self._recovered)
         if self._due("status", now_ns, STATUS_EVERY_NS):
-            for camera, status in self._statuses.items():
-                self._statuses[camera] = status.model_copy(update={"time": iso_utc(self._utc_ns())})
-                self._send(status.topic, self._statuses[camera].json_text())
-        if self._due("prune", now_ns, PRUNE_EVERY_NS):
+            self._send_statuses()
+        if self._due("held", now_ns, HELD_EVERY_NS):
+            self._journal.write_held()
+            self._look_at_journal()
+        if not self._trouble and self._due("prune", now_ns, PRUNE_EVERY_NS):
             try:
                 if self._journal.prune():
                     self._due_ns["prune"] = now_ns  # there is more: again at the next turn of the loop
@@ -207,22 +234,26 @@ class Publisher:
     def handle_requests(self) -> int:
         """Answer waiting replay requests (and, with CURVE, let clients in), without blocking.
 
-        Returns how many were answered; after MAX_REQUESTS_A_CALL it returns early and the socket stays readable.
+        Returns how many were answered. After ANSWERING_S it returns early, and the socket stays readable: however
+        much is asked, results wait no longer than that. Clients have their turns one after the other.
         """
         if self._gate:
             self._gate.handle()
-        for count in range(MAX_REQUESTS_A_CALL):
+        count, until_s = 0, time.monotonic() + ANSWERING_S
+        while time.monotonic() < until_s:
             try:
                 client, *request = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return count
+                break
+            count += 1
+            self.stats.replays += 1
             try:
                 for frames in self._answer(request):
                     self._router.send_multipart([client, *frames], zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 # EAGAIN: it asks more than it reads. EHOSTUNREACH: it is gone. It can ask again.
                 log.debug("a replay client takes no answer: %s", error)
-        return MAX_REQUESTS_A_CALL
+        return count
 
     def close(self) -> None:
         """Close the sockets; what was sent has up to a second to leave. May be called twice."""
@@ -238,8 +269,37 @@ class Publisher:
     def _send_events(self, messages: Sequence[EventMessage]) -> None:
         self._recovered = []
         self._due_ns.pop("recovered", None)
+        self.stats.events += len(messages)
         for message in messages:
             self._send(message.topic, message.json_text())
+
+    def _send_status(self, status: StatusMessage) -> None:
+        if self._trouble:
+            status = status.model_copy(update={"message": "; ".join(filter(None, (status.message, self._trouble)))})
+        self._send(status.topic, status.json_text())
+
+    def _send_statuses(self) -> None:
+        for camera, status in self._statuses.items():
+            self._statuses[camera] = status.model_copy(update={"time": iso_utc(self._utc_ns())})
+            self._send_status(self._statuses[camera])
+
+    def _look_at_journal(self) -> None:
+        """Say it, in the log and in every status, when the journal can no longer be written, and when it can again."""
+        journal, stats, now_ns = self._journal, self.stats, self._clock_ns()
+        stats.journal_failures, stats.journal_full = journal.failures, bool(journal.trouble)
+        stats.held, stats.lost = journal.held, journal.lost
+        changed = bool(journal.trouble) != bool(self._trouble)
+        self._trouble = journal.trouble
+        if changed:
+            self._send_statuses()
+        if self._trouble and (changed or now_ns - self._trouble_told_ns >= TROUBLE_EVERY_NS):
+            self._trouble_told_ns = now_ns
+            log.error(
+                "%s; recognition goes on, %d events are held in memory (at most %d), %d are lost",
+                *(self._trouble, stats.held, HELD_EVENTS, stats.lost),
+            )
+        elif changed:
+            log.warning("the journal is written again, with all that was held; %d events are lost", stats.lost)
 
     def _due(self, what: str, now_ns: int, every_ns: int) -> bool:
         if now_ns < self._due_ns[what]:
@@ -252,10 +312,10 @@ class Publisher:
         """The messages that answer a request, each a list of frames."""
         try:
             page = self._page(request)
-            pruned = self._journal.pruned_before
         except (WireError, JournalError) as error:
+            self.stats.refused += 1
             return [[ReplayRefusal(error=str(error)).json_text().encode()]]
-        end = ReplayEnd(next=page.next, more=page.more, pruned_before=pruned)
+        end = ReplayEnd(next=page.next, more=page.more, pruned_before=page.kept_from)
         return [[topic.encode(), text.encode()] for topic, text in page.events] + [[end.json_text().encode()]]
 
     def _page(self, request: list[bytes]) -> Page:

@@ -18,7 +18,7 @@ from stream.uri import CameraUri
 assert GstApp  # importing it gives the sink its try_pull_sample
 
 # Decoded pictures before the reader: enough for a hiccup of its thread, too few to add latency.
-_LIVE_QUEUE = 4
+LIVE_QUEUE = 4
 _FILE_QUEUE = 2
 
 # A packet that is later than the jitter buffer's latency resets its clock, and a burst after a stall gets one PTS
@@ -75,7 +75,7 @@ class Receiver:
         self.sink.set_property("sync", False)  # when a picture is due is for the sampler to judge
         self.sink.set_property("enable-last-sample", False)
         self.sink.set_property("drop", uri.live)  # a live source drops the oldest, a file waits
-        self.sink.set_property("max-buffers", _LIVE_QUEUE if uri.live else _FILE_QUEUE)
+        self.sink.set_property("max-buffers", LIVE_QUEUE if uri.live else _FILE_QUEUE)
         self._pipeline.add(self.sink)
         if uri.host:
             self._add_network_head()
@@ -87,6 +87,11 @@ class Receiver:
     def start(self) -> None:
         """Begin to connect, without waiting. A failure is on the bus, with its reason."""
         self._pipeline.set_state(Gst.State.PLAYING)
+
+    @property
+    def decoded(self) -> int:
+        """Pictures that have come to the sink so far, those too that it dropped."""
+        return int(self.sink.get_property("stats").get_value("rendered"))
 
     def stop(self) -> None:
         """Close the connection and end all threads; after it nothing is reported any more."""

@@ -1,9 +1,7 @@
 """Recognition: the one thread that turns windows into logits, in the order that the scheduler gives.
 
 Flow (OpenCV) and the network (OpenVINO, TensorRT) release Python's lock, so the main thread goes on hearing
-workers and serving subscribers meanwhile. The rules of a stream's state are kept here, beside the engine that
-holds it: a new epoch begins with zeros; a skipped window leaves the state as it is; after four in a row, or after
-a result that is not finite, it is zeroed.
+workers and serving subscribers meanwhile.
 """
 
 from __future__ import annotations
@@ -15,54 +13,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from engine.runtime.base import Engine
+from engine.runtime.base import Engine, EngineKind
 from stream.capture import CapturePool
-from stream.clip import ClipBuilder
-from stream.frame import StreamKey, Window
+from stream.frame import StreamKey
 from stream.messages import WindowReady
-from stream.scheduler import Pending, Scheduler, SkipReason
+from stream.result import EngineStats, Recognized, Result, Skipped
+from stream.runner import Runner, Slot
+from stream.scheduler import Batch, BatchRule, Pending, Scheduler
 
-FORGET_AFTER_SKIPS = 4
+LINGER_MS: dict[EngineKind, float] = {"tensorrt": 4.0}
+"""How long a batch waits to fill. A CPU computes windows one by one: there it would only be late."""
+FILE_PATIENCE = 4
+"""A file's windows are due after so many windows' time, as nobody waits for them: cameras go first."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Recognized:
-    """A window's result. logits: float32 [S, K+1]; finite False: they mean nothing, and the state was zeroed."""
-
-    ready: WindowReady
-    window: Window
-    logits: npt.NDArray[np.float32]
-    finite: bool
-    queue_ms: float
-    infer_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A window that was not computed."""
-
-    ready: WindowReady
-    reason: SkipReason
-
-
-Result = Recognized | Skipped
-
-
-@dataclass(slots=True)
-class _Slot:
-    """Where a stream's state is, and of which window it is the state after. number None: not opened yet."""
-
-    engine: str
-    number: int | None = None
-    epoch: int = -1
-    next_index: int = 0
 
 
 class RecognitionError(Exception):
@@ -75,17 +40,20 @@ class Recognition:
     makers: engines by name; a stream names the one it uses. An engine belongs to the thread that made it, so all
     that touches one happens in the recognition thread. Every window that is offered comes back from `collect`
     exactly once, unless its stream is removed before. Windows that were computed come in order; that one was
-    skipped is told at once, perhaps before an older one that is being computed.
+    skipped is told at once, perhaps before an older one that is being computed. max_batch: windows in one call of an
+    engine; None: what the engine says is best.
     """
 
-    def __init__(self, capture: CapturePool, makers: Mapping[str, Callable[[], Engine]], max_batch: int = 16) -> None:
+    def __init__(
+        self, capture: CapturePool, makers: Mapping[str, Callable[[], Engine]], max_batch: int | None = None
+    ) -> None:
         self._capture = capture
         self._makers = dict(makers)
-        self._engines: dict[str, Engine] = {}
-        self._builders: dict[str, ClipBuilder] = {}
-        self._scheduler: Scheduler[str] = Scheduler(max_batch)
-        self._slots: dict[StreamKey, _Slot] = {}
-        self._released: list[_Slot] = []  # of streams that are gone, for the thread to close
+        self._runners: dict[str, Runner] = {}
+        self._max_batch = max_batch
+        self._scheduler: Scheduler[str] = Scheduler()
+        self._slots: dict[StreamKey, Slot] = {}
+        self._released: list[Slot] = []  # of streams that are gone, for the thread to close
         self._wanted: dict[str, Callable[[], Engine]] | None = None  # engines to make, see prepare
         self._prepared: tuple[Exception | None] | None = None
         self._unwanted: set[str] = set()
@@ -105,7 +73,7 @@ class Recognition:
         self._made.wait()
         if self._failure is not None:
             raise self._failure
-        return self._engines
+        return {name: runner.engine for name, runner in self._runners.items()}
 
     def prepare(self, makers: Mapping[str, Callable[[], Engine]]) -> None:
         """Make more engines, in the recognition thread; `prepared` tells when they are there."""
@@ -126,13 +94,13 @@ class Recognition:
     def retain(self, engines: Collection[str]) -> None:
         """Close the engines that are not among these and that no stream uses."""
         with self._changed:
-            self._unwanted = set(self._engines) - set(engines) - {slot.engine for slot in self._slots.values()}
+            self._unwanted = set(self._runners) - set(engines) - {slot.engine for slot in self._slots.values()}
             self._changed.notify()
 
     def add(self, stream: StreamKey, engine: str, *, lossless: bool) -> None:
         """A stream whose windows will come. lossless: it waits for us (a file), so none is skipped."""
         with self._changed:
-            self._slots[stream] = _Slot(engine)
+            self._slots[stream] = Slot(engine, lossless)
             self._scheduler.add(stream, engine, lossless=lossless)
 
     def remove(self, stream: StreamKey) -> None:
@@ -146,18 +114,23 @@ class Recognition:
             self._released.append(slot)
             self._changed.notify()
 
-    def offer(self, ready: WindowReady) -> None:
-        """A window lies in its ring."""
+    def offer(self, ready: WindowReady, *, active: bool = True, idle_before: int = 0, woken: bool = False) -> None:
+        """A window lies in its ring.
+
+        active: its zone has an event open or beginning. idle_before: windows of its epoch before it that were left out
+        as idle. woken: see Recognized.
+        """
         now_ns = time.monotonic_ns()
         with self._changed:
             slot = self._slots.get(ready.stream)
             if slot is None:
                 self._capture.skip(ready)
                 return
-            due_ns = now_ns + round(self._engines[slot.engine].spec.window_s * 1e9)
-            for skipped in self._scheduler.offer(Pending(ready, due_ns, now_ns)):
-                self._capture.skip(skipped.ready)
-                self._results.append(Skipped(skipped.ready, SkipReason.BACKLOG))
+            patience = FILE_PATIENCE if slot.lossless else 1
+            due_ns = now_ns + round(patience * self._runners[slot.engine].engine.spec.window_s * 1e9)
+            for skip in self._scheduler.offer(Pending(ready, due_ns, now_ns, active, idle_before, woken)):
+                self._capture.skip(skip.window.ready)
+                self._results.append(Skipped(skip.window.ready, skip.reason))
             self._changed.notify()
 
     def collect(self) -> list[Result]:
@@ -172,6 +145,17 @@ class Recognition:
                 raise RecognitionError(f"the engine stopped working: {_one_line(self._failure)}") from self._failure
         return results
 
+    def engine_stats(self) -> dict[str, EngineStats]:
+        """By the engine's name. Any thread may ask."""
+        with self._changed:
+            return {name: runner.stats(self._scheduler.queued(name)) for name, runner in self._runners.items()}
+
+    @property
+    def interval(self) -> int:
+        """Every how many windows an idle zone is computed now: 1 unless more falls due than can be computed."""
+        with self._changed:
+            return self._scheduler.interval
+
     def stop(self) -> None:
         """End the thread after the batch it is at; it closes the engines."""
         with self._changed:
@@ -185,16 +169,17 @@ class Recognition:
     def _run(self) -> None:
         try:
             for name, make in self._makers.items():
-                self._engines[name] = make()
-                self._builders[name] = ClipBuilder(self._engines[name].spec)
+                self._add_engine(name, make())
             self._made.set()
             while (batch := self._next()) is not None:
                 if isinstance(batch, dict):
                     self._make(batch)
                     continue
                 name, pending, slots = batch
-                results = self._compute(name, pending, slots)
+                results = self._runners[name].compute(pending, slots)
                 with self._changed:
+                    if computed := [result for result in results if isinstance(result, Recognized)]:
+                        self._scheduler.computed(name, len(computed), round(computed[0].infer_ms * 1e6))
                     # Not those of a stream that was removed meanwhile, even if one of its name has come since.
                     kept = {p.ready.stream for p, slot in zip(pending, slots, strict=True) if self._is_current(p, slot)}
                     self._results += [result for result in results if result.ready.stream in kept]
@@ -206,8 +191,13 @@ class Recognition:
             self._made.set()
             self._wake()
         finally:
-            for engine in self._engines.values():
-                engine.close()
+            for runner in self._runners.values():
+                runner.engine.close()
+
+    def _add_engine(self, name: str, engine: Engine) -> None:
+        self._runners[name] = Runner(engine, self._capture.window)
+        linger_ns = round(LINGER_MS.get(engine.info.kind, 0.0) * 1e6)
+        self._scheduler.add_model(name, BatchRule(self._max_batch or engine.info.batch, linger_ns))
 
     def _make(self, makers: Mapping[str, Callable[[], Engine]]) -> None:
         """All of them or none."""
@@ -222,68 +212,35 @@ class Recognition:
                 engine.close()
         with self._changed:
             if error is None:
-                self._engines.update(made)
-                self._builders.update({name: ClipBuilder(engine.spec) for name, engine in made.items()})
+                for name, engine in made.items():
+                    self._add_engine(name, engine)
             self._prepared = (error,)
         self._wake()
 
-    def _next(self) -> tuple[str, list[Pending], list[_Slot]] | dict[str, Callable[[], Engine]] | None:
+    def _next(self) -> tuple[str, list[Pending], list[Slot]] | dict[str, Callable[[], Engine]] | None:
         """Wait for the next batch, or for engines to make; None: stop."""
         with self._changed:
             while True:
                 for slot in self._released:
-                    if slot.number is not None:
-                        self._engines[slot.engine].close_slot(slot.number)
+                    self._runners[slot.engine].free(slot)
                 self._released.clear()
                 for name in self._unwanted:
-                    self._engines.pop(name).close()
-                    del self._builders[name]
+                    self._runners.pop(name).engine.close()
+                    self._scheduler.remove_model(name)
                 self._unwanted.clear()
                 if self._stopping:
                     return None
                 if self._wanted is not None:
                     wanted, self._wanted = self._wanted, None
                     return wanted
-                if (batch := self._scheduler.take()) is not None:
-                    name, pending = batch
-                    return name, pending, [self._slots[p.ready.stream] for p in pending]
-                self._changed.wait()
+                now_ns = time.monotonic_ns()
+                batch = self._scheduler.take(now_ns)
+                if isinstance(batch, Batch):
+                    return batch.model, batch.windows, [self._slots[p.ready.stream] for p in batch.windows]
+                self._changed.wait(None if batch is None else (batch - now_ns) / 1e9)
 
-    def _is_current(self, pending: Pending, slot: _Slot) -> bool:
+    def _is_current(self, pending: Pending, slot: Slot) -> bool:
         return self._slots.get(pending.ready.stream) is slot
-
-    def _compute(self, name: str, batch: list[Pending], slots: list[_Slot]) -> list[Result]:
-        """One call of the network for windows of different streams."""
-        engine, started_ns = self._engines[name], time.monotonic_ns()
-        results: list[Result] = []
-        readies: list[WindowReady] = []
-        windows: list[Window] = []
-        numbers: list[int] = []
-        queued_ms: list[float] = []
-        for pending, slot in zip(batch, slots, strict=True):
-            window = self._capture.window(pending.ready)
-            if window is None:
-                results.append(Skipped(pending.ready, SkipReason.OVERWRITTEN))
-                continue
-            if slot.number is None:
-                slot.number = engine.open_slot()
-            elif window.epoch != slot.epoch or window.index - slot.next_index >= FORGET_AFTER_SKIPS:
-                engine.reset_slot(slot.number)
-            slot.epoch, slot.next_index = window.epoch, window.index + 1
-            readies.append(pending.ready)
-            windows.append(window)
-            numbers.append(slot.number)
-            queued_ms.append((started_ns - pending.offered_ns) / 1e6)
-        if not windows:
-            return results
-        clip = self._builders[name].build(windows)
-        inference = engine.infer(numbers, clip.picture, clip.flow)
-        infer_ms = (time.monotonic_ns() - started_ns) / 1e6
-        for i, window in enumerate(windows):
-            results.append(
-                Recognized(readies[i], window, inference.logits[i], bool(inference.finite[i]), queued_ms[i], infer_ms)
-            )
-        return results
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # the pipe is full: whoever reads it is awake

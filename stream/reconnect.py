@@ -104,6 +104,8 @@ def usual_budget(cameras: int) -> int:
 
 
 def budget_shares(connects_per_s: int, cameras: Sequence[int]) -> list[int]:
-    """A budget divided among workers by how many cameras each has; every worker gets at least one connect a second."""
+    """A budget divided among workers by how many cameras each has. Each gets at least one connect a second, and all
+    together no more than there are, if there are as many as workers."""
     total = max(1, sum(cameras))
-    return [max(1, connects_per_s * n // total) for n in cameras]
+    rest = max(0, connects_per_s - len(cameras))
+    return [1 + rest * n // total for n in cameras]

@@ -19,10 +19,11 @@ from stream.lock import FileLock, LockedError
 from stream.logs import fields
 from stream.plan import Plan, make_plan, with_uri
 from stream.recognition import Recognition
-from stream.service import CameraPlan, Service
+from stream.roster import CameraPlan
+from stream.service import Service
 from stream.thresholds import ThresholdsError
 
-FIXED = ("engine", "capture", "publish", "replay", "journal", "security")
+FIXED = ("engine", "capture", "publish", "replay", "journal", "security", "metrics")
 """Sections that are settled when the program starts."""
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,11 @@ class Reloader:
         self._config = config
         self._versions = {zone.engine: zone.version for camera in plan.cameras for zone in camera.zones}
         self._next: tuple[Config, list[CameraPlan]] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """A reload is under way: its engines are being made."""
+        return self._next is not None
 
     def turn(self, service: Service) -> None:
         """To be called in the service's thread."""

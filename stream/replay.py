@@ -16,6 +16,7 @@ import zmq
 from stream.security import ClientCurve
 from stream.wire import EventMessage, Position, ReplayEnd, ReplayRefusal, ReplayRequest, WireError
 
+MAX_MESSAGE_BYTES = 16 << 20  # of anything a publisher sends: a heartbeat with 100,000 cameras
 _PATIENCE_S = 0.1  # how often a waiting client looks whether it should stop
 
 
@@ -82,6 +83,8 @@ class ReplayClient:
             deadline = time.monotonic() + timeout_s
             frames = socket.recv_multipart()
             try:
+                if len(events) > request.limit:
+                    raise WireError("more than it was asked for")
                 if len(frames) == 2:
                     events.append(EventMessage.parse(frames[1]))
                 elif len(frames) == 1:
@@ -96,7 +99,8 @@ class ReplayClient:
             return self._socket
         socket = self._socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
-        socket.rcvhwm = 0  # bounded by `limit`
+        socket.rcvhwm = 0  # an answer has as many events as were asked for
+        socket.maxmsgsize = MAX_MESSAGE_BYTES
         socket.ipv6 = "[" in self.address
         if self._curve:
             self._curve.apply(socket)

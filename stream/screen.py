@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.events import Phase
-from stream.service import CameraState, ZoneState
+from stream.roster import CameraState, ZoneState
+from stream.scheduler import SkipReason
 from stream.wire import EventMessage
 
 STATE_STYLES = {
@@ -68,12 +69,14 @@ def _camera_cells(camera: CameraState) -> Iterable[RenderableType]:
 
 
 def _zone_cells(zone: ZoneState) -> Iterable[RenderableType]:
-    skipped = sum(zone.skipped.values())
+    skipped = sum(count for reason, count in zone.skipped.items() if reason != SkipReason.IDLE)  # idle is well
     yield Text(f"{skipped:,}", "yellow" if skipped else "")
     yield "" if zone.latency_ms is None else f"{zone.latency_ms:.0f} ms"
     open_events, top = zone.machine.open_events, zone.machine.top
     if open_events:
         yield Text(", ".join(f"{event.label} {event.score:.2f}" for event in open_events), "bold green")
+    elif zone.gate.resting:
+        yield Text("nothing moves", "dim")
     elif top is not None:
         yield Text(f"{top[0]} {top[1]:.2f}", "dim")
     else:

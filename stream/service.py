@@ -9,32 +9,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import zmq
 
-from engine.spec import ModelSpec
 from stream.capture import CapturePool
-from stream.events import Change, EndReason, EventMachine, Rules, steps_of
+from stream.events import Change, EndReason, steps_of
 from stream.frame import StreamKey
 from stream.logs import fields
 from stream.messages import (
     CameraCounters,
     CameraFinished,
     CameraStatus,
-    CameraTask,
     EpochEnded,
     Message,
     WindowReady,
     WorkerLost,
 )
 from stream.publish import Publisher
-from stream.recognition import Recognition, Recognized, Result
-from stream.report import Clock, Reporter
+from stream.recognition import Recognition
+from stream.report import Clock
+from stream.result import Recognized, Result
+from stream.roster import CameraPlan, CameraState, Roster, ZoneState
+from stream.scheduler import SkipReason
 from stream.stopper import held_back
-from stream.wire import EventMessage, Latency, ModelRef
+from stream.wire import EventMessage, Latency
 
 MAX_WAIT_S = 0.25  # capture wants to be heard once a second, and people their screen and their Ctrl-C sooner
 SKIPS_TOLD_EVERY_S = 10.0
@@ -44,79 +43,13 @@ _LEVELS = {"lost": logging.WARNING, "degraded": logging.WARNING, "failed": loggi
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ZonePlan:
-    """One recognition stream: its model by the engine's name, and how its scores become events.
-
-    version: of the model, as events name it (`Bundle.identity`).
-    """
-
-    name: str
-    engine: str
-    spec: ModelSpec
-    rules: dict[str, Rules]
-    version: str
-    temperature: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CameraPlan:
-    """A camera: what its worker is told, and its zones in the same order."""
-
-    task: CameraTask
-    zones: tuple[ZonePlan, ...]
-
-    def captures_as(self, other: CameraPlan) -> bool:
-        """Whether pictures, streams and models are the same, and only rules may differ."""
-        return self.task == other.task and [(zone.name, zone.engine, zone.version) for zone in self.zones] == [
-            (zone.name, zone.engine, zone.version) for zone in other.zones
-        ]
-
-
-@dataclass(slots=True)
-class ZoneState:
-    """What is known of one recognition stream; the live table reads it."""
-
-    plan: ZonePlan
-    machine: EventMachine
-    reporter: Reporter
-    timeline: deque[WindowReady | EpochEnded] = field(default_factory=deque)  # not settled, in order of time
-    windows: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    latency_ms: float | None = None  # of the last window: from its last frame's arrival to its decision
-
-
-@dataclass(slots=True)
-class CameraState:
-    """What is known of one camera; the live table reads it.
-
-    leaving: it was told to end because the configuration changed; successor: what then begins in its place.
-    """
-
-    plan: CameraPlan
-    zones: dict[str, ZoneState]
-    status: CameraStatus
-    counters: CameraCounters | None = None
-    finished: CameraFinished | None = None
-    leaving: bool = False
-    successor: CameraPlan | None = None
-
-    @property
-    def running(self) -> bool:
-        """Pictures come."""
-        return self.status.state in {"live", "degraded"}
-
-    @property
-    def settled(self) -> bool:
-        """Nothing more will come of it."""
-        return self.finished is not None and not any(zone.timeline for zone in self.zones.values())
-
-
 class Service:
     """Runs until it is told to stop or every camera has finished. The caller made the parts, and closes them.
 
     on_events is called with each batch of events, when they have been published. note: told with the status of a
-    camera that is well (that a slower engine had to do, say).
+    camera that is well (that a slower engine had to do, say). on_window: called for every window that was computed,
+    after its events were published, with the seconds from the arrival of its last frame to then. on_skip: for every
+    window that was not.
     """
 
     def __init__(
@@ -127,25 +60,38 @@ class Service:
         publisher: Publisher,
         on_events: Callable[[Sequence[EventMessage]], None] = lambda messages: None,
         note: str = "",
+        *,
+        on_window: Callable[[Recognized, float], None] = lambda recognized, latency_s: None,
+        on_skip: Callable[[StreamKey, SkipReason], None] = lambda stream, reason: None,
     ) -> None:
         self._capture = capture
         self._recognition = recognition
         self._publisher = publisher
         self._on_events = on_events
         self._note = note
+        self._on_window, self._on_skip = on_window, on_skip
         self._skips = 0  # not logged yet
         self._last_skip: tuple[StreamKey, str] | None = None  # of those
         self._skips_told_s = -SKIPS_TOLD_EVERY_S
-        self.cameras: dict[str, CameraState] = {}
+        self._roster = Roster(capture, recognition, publisher, self._publish)
         self._planned = tuple(cameras)
+
+    @property
+    def cameras(self) -> dict[str, CameraState]:
+        """By name."""
+        return self._roster.cameras
+
+    def apply(self, plans: Sequence[CameraPlan]) -> dict[str, list[str]]:
+        """See Roster.apply."""
+        return self._roster.apply(plans)
 
     def run(self, stop: threading.Event, on_turn: Callable[[], None] = lambda: None) -> bool:
         """The main loop, until `stop` is set; on_turn is called at least four times a second.
 
-        True if every camera did its work, False if one failed for good. Raises JournalError when events cannot be
-        written, RecognitionError when the engine broke; events that are open are ended all the same.
+        True if every camera did its work, False if one failed for good. Raises RecognitionError when the engine
+        broke; events that are open are ended all the same.
         """
-        self._begin(self._planned)
+        self._roster.begin(self._planned)
         try:
             while not stop.is_set() and not all(camera.settled for camera in self.cameras.values()):
                 self._turn()
@@ -155,51 +101,6 @@ class Service:
             self._end_all(EndReason.SHUTDOWN)
         failed = [c for c in self.cameras.values() if c.finished is not None and c.finished.reason == "failed"]
         return not failed
-
-    def apply(self, plans: Sequence[CameraPlan]) -> dict[str, list[str]]:
-        """Go on with these cameras. Returns their names by what happened: added, removed, restarted, rules.
-
-        Where only rules changed, states and open events stay. A camera of which anything else changed ends, its events
-        with it (`reconfigured`), and begins anew. The engines that the plans name must be there.
-        """
-        done: dict[str, list[str]] = {"added": [], "removed": [], "restarted": [], "rules": []}
-        wanted = {plan.task.name: plan for plan in plans}
-        for name, camera in list(self.cameras.items()):
-            plan = wanted.pop(name, None)
-            if plan is None:
-                done["removed"].append(name)
-                self._end(camera, None)
-            elif camera.leaving or not plan.captures_as(camera.plan):
-                done["restarted"].append(name)
-                self._end(camera, plan)
-            elif plan != camera.plan:
-                done["rules"].append(name)
-                self._change_rules(camera, plan)
-        done["added"] += wanted
-        self._begin(list(wanted.values()))
-        return {what: names for what, names in done.items() if names}
-
-    def _begin(self, plans: Sequence[CameraPlan]) -> None:
-        for plan in plans:
-            self.cameras[plan.task.name] = _camera_state(plan)
-            for zone in plan.zones:
-                stream = StreamKey(plan.task.name, zone.name)
-                self._recognition.add(stream, zone.engine, lossless=not plan.task.uri.live)
-        with held_back():
-            self._capture.start([plan.task for plan in plans])
-
-    def _end(self, camera: CameraState, successor: CameraPlan | None) -> None:
-        if not camera.leaving and camera.finished is None:
-            self._capture.remove(camera.plan.task.name, "removed" if successor is None else "reconfigured")
-        camera.leaving, camera.successor = True, successor
-        self._release(camera)
-
-    def _change_rules(self, camera: CameraState, plan: CameraPlan) -> None:
-        camera.plan = plan
-        for zone_plan in plan.zones:
-            zone = camera.zones[zone_plan.name]
-            zone.plan = zone_plan
-            self._publish(zone, zone.machine.reconfigure(zone_plan.rules))
 
     # ---- one turn
 
@@ -222,9 +123,9 @@ class Service:
     def _hear(self, message: Message) -> None:
         match message:
             case WindowReady(stream=stream):
-                self._zone(stream).timeline.append(message)
-                self._recognition.offer(message)
+                self._offer(stream, message)
             case EpochEnded(stream=stream):
+                self._rest(stream, self._zone(stream).gate.end())
                 self._zone(stream).timeline.append(message)
                 self._advance_timeline(stream)
             case CameraStatus(camera=name):
@@ -241,11 +142,27 @@ class Service:
                     counters = self.cameras[name].counters
                     windows = None if counters is None else counters.windows
                     _log.info(fields("camera finished", camera=name, reason=message.reason, windows=windows))
-                self._release(self.cameras[name])
+                self._roster.release(self.cameras[name])
             case WorkerLost(cameras=names, text=text, restart_s=restart_s):
                 _log.error(fields("worker lost", cameras=",".join(names), detail=text, restart_s=round(restart_s, 1)))
             case _:
                 pass
+
+    def _offer(self, stream: StreamKey, ready: WindowReady) -> None:
+        """To the recognition, unless the zone is at rest."""
+        zone = self._zone(stream)
+        active = not zone.machine.quiet
+        passed = zone.gate.offer(ready, may_rest=not active and not zone.timeline)
+        self._rest(stream, passed.idle)
+        for window in passed.compute:
+            zone.timeline.append(window)
+            self._recognition.offer(window, active=active, idle_before=zone.gate.idle, woken=window is not ready)
+
+    def _rest(self, stream: StreamKey, windows: Iterable[WindowReady]) -> None:
+        """These are not computed, as nothing moved in them."""
+        for _ in windows:
+            self._zone(stream).skipped[SkipReason.IDLE.value] += 1
+            self._on_skip(stream, SkipReason.IDLE)
 
     def _settle(self, result: Result) -> None:
         """A window was computed or skipped."""
@@ -256,22 +173,10 @@ class Service:
         else:
             zone.skipped[result.reason.value] += 1
             self._log_skip(stream, result.reason.value)
+            self._on_skip(stream, result.reason)
         zone.timeline.remove(result.ready)
         self._advance_timeline(stream)
-        self._release(self.cameras[stream.camera])
-
-    def _release(self, camera: CameraState) -> None:
-        """Free the states of a camera of which nothing more will come, and forget it if it is to leave."""
-        if not camera.settled:
-            return
-        for name in camera.zones:
-            self._recognition.remove(StreamKey(camera.plan.task.name, name))
-        if camera.leaving:
-            del self.cameras[camera.plan.task.name]
-            if camera.successor is not None:
-                self._begin([camera.successor])
-            else:
-                self._publisher.forget(camera.plan.task.name)
+        self._roster.release(self.cameras[stream.camera])
 
     def _recognized(self, zone: ZoneState, result: Recognized) -> None:
         window, spec = result.window, zone.plan.spec
@@ -285,7 +190,9 @@ class Service:
             changes = zone.machine.finish(EndReason.GAP)
         latency = Latency(queue=round(result.queue_ms, 1), infer=round(result.infer_ms, 1))
         self._publish(zone, changes, clock, latency, window.arrival_ns)
-        zone.latency_ms = (time.monotonic_ns() - window.arrival_ns) / 1e6
+        latency_s = (time.monotonic_ns() - window.arrival_ns) / 1e9
+        zone.latency_ms = latency_s * 1000
+        self._on_window(result, latency_s)
 
     def _advance_timeline(self, stream: StreamKey) -> None:
         """An epoch's end takes effect when all windows before it are settled."""
@@ -353,12 +260,3 @@ class Service:
 
     def _zone(self, stream: StreamKey) -> ZoneState:
         return self.cameras[stream.camera].zones[stream.zone]
-
-
-def _camera_state(plan: CameraPlan) -> CameraState:
-    zones = {}
-    for zone in plan.zones:
-        stream = StreamKey(plan.task.name, zone.name)
-        reporter = Reporter(stream, ModelRef(name=zone.spec.name, version=zone.version))
-        zones[zone.name] = ZoneState(zone, EventMachine(zone.spec.actions, zone.rules), reporter)
-    return CameraState(plan, zones, CameraStatus(plan.task.name, "connecting"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 from stream.buffer import Layout, buffer_bytes, planes
@@ -23,13 +24,14 @@ from stream.failure import (
 )
 from stream.frame import NS_PER_S, ClockSource, Frame
 from stream.gstreamer import Gst, GstVideo
-from stream.receiver import Receiver, SourceOptions
+from stream.receiver import LIVE_QUEUE, Receiver, SourceOptions
 from stream.uri import CameraUri
 
 __all__ = ["Source", "SourceOptions"]
 
 # How long a read waits before it looks at what the pipeline reports: longer than a frame, or it costs a wake-up each.
 _SLICE_NS = 100_000_000
+_COUNT_EVERY_NS = NS_PER_S
 # How long to try, after a connection failed, to find out why.
 _PROBE_S = 3.0
 
@@ -64,13 +66,25 @@ class Source:
 
     `open` and `read` raise SourceError, `read` raises EndOfStream at the end of a file. After either, only
     `close` is of use: another try takes another Source.
+
+    dropped: pictures of a live source that were decoded and not read in time, as known a second ago.
     """
 
-    def __init__(self, uri: str | CameraUri, options: SourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        uri: str | CameraUri,
+        options: SourceOptions | None = None,
+        receiver: Callable[[CameraUri, SourceOptions], Receiver] = Receiver,
+    ) -> None:
+        """receiver: makes the pipeline; another one may look into it."""
         self.uri = uri if isinstance(uri, CameraUri) else CameraUri.parse(uri)
         self.options = options if options is not None else SourceOptions()
+        self._make_receiver = receiver
         self._receiver: Receiver | None = None
         self._opened_utc_ns = 0
+        self.dropped = 0
+        self._pulled = 0
+        self._counted_ns = 0  # when the dropped ones were
         self._waited_ns = 0  # in `read`, since the last picture
         self._format: _Format | None = None
 
@@ -87,7 +101,7 @@ class Source:
             raise RuntimeError("a source is opened once: make another")
         self._opened_utc_ns = time.time_ns()
         self._check()
-        self._receiver = Receiver(self.uri, self.options)
+        self._receiver = self._make_receiver(self.uri, self.options)
         self._receiver.start()
 
     def read(self, timeout_s: float) -> Frame | None:
@@ -97,14 +111,21 @@ class Source:
             raise RuntimeError("this source is not open")
         begun_ns, before_ns = time.monotonic_ns(), self._waited_ns
         timeout_ns = round(timeout_s * NS_PER_S)
+        sample = None
+        if self.uri.live and begun_ns - self._counted_ns >= _COUNT_EVERY_NS:
+            self._counted_ns = begun_ns
+            sample = self._count_dropped(receiver)
         while True:
             elapsed_ns = time.monotonic_ns() - begun_ns
-            sample = receiver.sink.try_pull_sample(min(max(timeout_ns - elapsed_ns, 0), _SLICE_NS))
+            if sample is None:
+                sample = receiver.sink.try_pull_sample(min(max(timeout_ns - elapsed_ns, 0), _SLICE_NS))
             if sample is not None:
+                self._pulled += 1
                 frame = self._frame(sample)
                 if frame is not None:
                     self._waited_ns = 0
                     return frame
+                sample = None
                 continue
             self._look_for_trouble(receiver)
             elapsed_ns = time.monotonic_ns() - begun_ns
@@ -130,15 +151,24 @@ class Source:
             )
         if uri.scheme not in {"file", "v4l2"}:
             return
+        path = uri.redact(uri.path)
         try:
             if uri.scheme == "file" and os.path.isdir(uri.path):
-                raise SourceError(ErrorClass.NOT_FOUND, f"{uri.path} is a folder, not a video file")
+                raise SourceError(ErrorClass.NOT_FOUND, f"{path} is a folder, not a video file")
             if os.stat(uri.path).st_size == 0 and uri.scheme == "file":
-                raise SourceError(ErrorClass.PROTOCOL, f"{uri.path} is empty (0 bytes)")
+                raise SourceError(ErrorClass.PROTOCOL, f"{path} is empty (0 bytes)")
             if not os.access(uri.path, os.R_OK):
-                raise SourceError(ErrorClass.AUTH, f"{uri.path}: no permission to read it")
+                raise SourceError(ErrorClass.AUTH, f"{path}: no permission to read it")
         except OSError as error:
-            raise SourceError(ErrorClass.NOT_FOUND, f"{uri.path}: {error.strerror}") from None
+            raise SourceError(ErrorClass.NOT_FOUND, f"{path}: {error.strerror}") from None
+
+    def _count_dropped(self, receiver: Receiver) -> Any:
+        """Exact when nothing waits in the queue, as is usual; otherwise those that surely were. Returns what waits."""
+        decoded = receiver.decoded
+        sample = receiver.sink.try_pull_sample(0)
+        waiting = 0 if sample is None else LIVE_QUEUE
+        self.dropped = max(self.dropped, decoded - self._pulled - waiting)
+        return sample
 
     def _look_for_trouble(self, receiver: Receiver) -> None:
         if receiver.fault is not None:
@@ -155,6 +185,9 @@ class Source:
 
     def _error(self, receiver: Receiver, failure: Failure, debug: str) -> SourceError:
         uri = self.uri
+        if failure.error_class == ErrorClass.CODEC and self._format is not None:
+            # It could be decoded until now: damage on the way, not a codec that nobody has.
+            failure = failure._replace(error_class=ErrorClass.PROTOCOL)
         if receiver.bad_certificate:
             failure = Failure(
                 ErrorClass.TLS,

@@ -34,6 +34,7 @@ class Stopper:
         self._reloads = reloads
         self._reload_requested = False
         self._had_terminal = reloads and _has_terminal()
+        self._nohup = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     def __enter__(self) -> Self:
         self._install(self._handle)
@@ -57,15 +58,17 @@ class Stopper:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         hung_up = hasattr(signal, "SIGHUP") and number == signal.SIGHUP
-        if hung_up and self._reloads and not (self._had_terminal and not _has_terminal()):
+        closed = hung_up and self._had_terminal and not _has_terminal()
+        if hung_up and self._reloads and not closed:
             self._reload_requested = True
-        else:
+        elif not (closed and self._nohup):
             self.request()
 
     def _install(self, handler: signal._HANDLER) -> None:
         for number in SIGNALS:
-            # Under nohup a closed terminal is not to matter; a Ctrl-C always does.
-            if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            # Under nohup a closed terminal is not to matter; a Ctrl-C and a wish to reload always do.
+            wanted = number == signal.SIGINT or (self._reloads and number == getattr(signal, "SIGHUP", None))
+            if wanted or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
 
 

@@ -19,7 +19,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from stream.address import AddressError, check_address, replay_address
-from stream.replay import ReplayClient, ReplayError, ReplayRefusedError
+from stream.replay import MAX_MESSAGE_BYTES, ReplayClient, ReplayError, ReplayRefusedError
 from stream.security import ClientCurve
 from stream.sequence import Gap, Sequence, Verdict
 from stream.wire import (
@@ -100,6 +100,7 @@ class Subscription:
         self._replay = ReplayClient(self._context, where, curve) if where else None
         try:
             self._sub.rcvhwm = QUEUE
+            self._sub.maxmsgsize = MAX_MESSAGE_BYTES
             self._sub.linger = 0
             self._sub.ipv6 = "[" in address
             self._sub.tcp_keepalive = 1
@@ -294,7 +295,7 @@ class Subscription:
             self._failed = ("", 0)
             first = answer.events[0] if answer.events else None
             if deleted := self._sequence.deleted_until(answer.pruned_before, first):
-                yield Gap(self._sequence.cursor, deleted, "the publisher's journal has deleted them")
+                yield Gap(self._sequence.cursor, deleted, "the publisher's journal does not have them")
                 self._sequence.move(Position(run=deleted.run, seq=max(0, deleted.seq - 1)))
             for event in answer.events:
                 if self._sequence.covers(event.position):

@@ -6,10 +6,12 @@ Only frames that the sampler finally takes are scaled, straight from the decoder
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
 from stream.frame import Frame, StreamKey
+from stream.gate import MotionMeter
 from stream.messages import EpochEnd, EpochEnded, WindowReady, ZoneTask
 from stream.ring import RingWriter, TickTimes
 from stream.sampler import Action, ClipSampler, Gap, Hold, Repeat, SampleCounts, Take
@@ -26,7 +28,8 @@ class Tap:
     """Feed it every frame of the camera, in any order.
 
     phase: see ClipSampler. tell: takes what the core is to know. pause: waits that many seconds, or raises
-    Stopped; None makes the tap overwrite the oldest rather than wait for the reader.
+    Stopped; None makes the tap overwrite the oldest rather than wait for the reader, and measure motion: what waits
+    is a file, of which every window is computed.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Tap:
         self._sampler = ClipSampler(task.rate_hz, task.ticks, phase)
         self._picture_ticks = frozenset(task.picture_ticks)
         self._scaler: ZoneScaler | None = None
+        self._meter = MotionMeter(task.height, task.width) if pause is None else None
         self._held: Frame | None = None
         self._taken: Frame | None = None  # by the epoch's newest tick, for a repeated one
         self._last: TickTimes | None = None  # of the epoch's newest tick
@@ -107,6 +111,8 @@ class Tap:
         """Close the epoch, if it has begun. Ticks of a window that was not completed are forgotten."""
         self._held = self._taken = None
         self._window_at = self._ring.position
+        if self._meter is not None:
+            self._meter.reset()
         if self._started:
             pts_ns = None if self._last is None else self._last.pts_ns
             self._tell(EpochEnded(self.stream, self.epoch, reason, pts_ns))
@@ -123,18 +129,20 @@ class Tap:
         frame = self._taken
         assert frame is not None
         assert self._scaler is not None
-        self._scaler.scale(frame, self._ring.picture(), chroma=tick % self._task.ticks in self._picture_ticks)
+        index, nth = divmod(tick, self._task.ticks)
+        picture = self._ring.picture()
+        self._scaler.scale(frame, picture, chroma=nth in self._picture_ticks)
+        motion = math.inf if self._meter is None else self._meter.tick(picture[: self._task.height], nth)
         offset_ns = frame.utc_ns - frame.pts_ns
         self._last = TickTimes(self.epoch, tick, frame.pts_ns, frame.arrival_ns, offset_ns, frame.clock, repeated)
         position = self._ring.commit(self._last)
-        index, nth = divmod(tick, self._task.ticks)
         if nth == self._task.ticks - 1:
             start = position + 1 - self._task.ticks
             self.windows += 1
             self._window_at = position + 1
             if self._pause is not None:
                 self._outstanding.append(start)
-            self._tell(WindowReady(self.stream, self.epoch, index, self._block, start))
+            self._tell(WindowReady(self.stream, self.epoch, index, self._block, start, motion))
 
     def _wait_for_room(self) -> None:
         if self._pause is None:

@@ -49,12 +49,15 @@ class Thresholds(BaseModel):
         return {label: self._rules(label, written.get(label, {})) for label in labels}
 
     def _rules(self, label: str, written: Mapping[str, Any]) -> Rules:
-        fields = {**self.defaults, **self.labels.get(label, {})}
-        if "enter" in written:
-            fields.pop("exit", None)
         try:
-            return Rules.model_validate(fields | dict(written))
+            return Rules.model_validate(overridden({**self.defaults, **self.labels.get(label, {})}, written))
         except ValidationError as error:
             raise ThresholdsError(
                 f"the rules for '{label}', from the model's thresholds and the configuration: {first_problem(error)}"
             ) from None
+
+
+def overridden(fields: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `Rules`, some of which others go before. An `exit` goes with its `enter`."""
+    kept = {name: value for name, value in fields.items() if name != "exit" or "enter" not in by}
+    return kept | dict(by)

@@ -13,8 +13,12 @@ DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 
 _HIDDEN = "***"
 # Many cameras take credentials in the path or the query: /user=admin&password=x, ?token=x.
-_SECRET_FIELD = re.compile(r"((?:^|[?&/;_])[^=&/?;]*(?:pass|pwd|pw|token|secret|key|auth)[^=&/?;]*=)([^&/?;\s]+)", re.I)
+_SECRET_FIELD = re.compile(
+    r"((?:^|[?&/;_=])[^=&/?;]*(?:pass|pwd|pw|token|secret|key|auth)[^=&/?;]*=)([^&/?;\s]+)", re.I
+)
 _USERINFO = re.compile(r"(?<=://)\S*@")  # up to the last @: an unescaped password may hold / ? # and @
+# An address whose `://` was mistyped. Taken for a path, it would be shown, password and all.
+_MISTYPED = re.compile(rf"(?:^|/)(?:{'|'.join(SCHEMES)}|https?)(?::|//)|:\S*@|^//", re.I)
 
 
 class UriError(ValueError):
@@ -41,6 +45,10 @@ class CameraUri:
         if "://" not in text:
             if not text.strip():
                 raise UriError("the camera's address is empty")
+            if _MISTYPED.search(text):
+                raise UriError(
+                    "an address needs `://`, as in rtsp://host/path; if it is a path with such a name, write file:///..."
+                )
             try:
                 return cls("file", str(expanded(text).absolute()))
             except ValueError as error:
@@ -93,6 +101,8 @@ class CameraUri:
         return redact(text)
 
     def __str__(self) -> str:
+        if self.scheme not in DEFAULT_PORTS:
+            return f"{self.scheme}://{quote(redact(self.path), safe='/*')}"
         shown = redact(self.location)
         return shown.replace("://", f"://{_HIDDEN}@", 1) if self.user or self.password else shown
 
@@ -102,6 +112,8 @@ class CameraUri:
 
 def without_address(text: str) -> str:
     """Of an address that could not be parsed, its scheme only: nobody knows where in it the password is."""
+    if "://" not in text and _MISTYPED.search(text):
+        return _HIDDEN
     return re.sub(r"://.+", f"://{_HIDDEN}", text, flags=re.DOTALL)
 
 

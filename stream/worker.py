@@ -43,6 +43,7 @@ from stream.messages import (
     WorkerAlive,
     WorkerLog,
 )
+from stream.pulse import BEAT_S, HEART_BYTES, Heart
 from stream.reconnect import LEAST_BUDGET, ReconnectBudget
 from stream.ring import RingShape, RingWriter, SharedBlock
 from stream.sampler import phase_of
@@ -120,8 +121,9 @@ class _LogHandler(logging.Handler):
 class Worker:
     """Carries out the core's commands until it is told to stop or the core is gone."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, heart: Heart) -> None:
         self._channel = channel
+        self._heart = heart
         self._outbox = Outbox(channel)
         self._cameras: dict[str, Camera] = {}
         self._leaving: list[tuple[Camera, float]] = []  # told to end, and by when
@@ -129,7 +131,7 @@ class Worker:
         logging.getLogger("stream").addHandler(_LogHandler(self._outbox))
 
     def run(self) -> None:
-        beat_s = time.monotonic()
+        beat_s = report_s = time.monotonic()
         try:
             while not self._outbox.broken:
                 faulthandler.dump_traceback_later(STUCK_S, exit=True)
@@ -139,9 +141,13 @@ class Worker:
                 if stuck := [camera.task.name for camera, by_s in self._leaving if time.monotonic() > by_s]:
                     _log.error("cameras %s do not end: this process does", ", ".join(stuck))
                     break
-                if time.monotonic() >= beat_s:
-                    # In step with the clock, but no volley after a delay.
-                    beat_s = max(beat_s + 1.0, time.monotonic())
+                now_s = time.monotonic()
+                # In step with the clock, but no volley after a delay.
+                if now_s >= beat_s:
+                    beat_s = max(beat_s + BEAT_S, now_s)
+                    self._heart.beat()
+                if now_s >= report_s:
+                    report_s = max(report_s + 1.0, now_s)
                     self._report()
         finally:
             faulthandler.dump_traceback_later(STUCK_S, exit=True)
@@ -215,16 +221,19 @@ class Worker:
         self._outbox.tell(WorkerAlive(os.getpid(), time.process_time()))
 
 
-def main(descriptor: int) -> NoReturn:
-    """Serve the core at the other end of this socket, and exit."""
+def main(descriptor: int, heart: int) -> NoReturn:
+    """Serve the core at the other end of this socket, and exit. heart: the descriptor of its shared memory."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1)  # asked by the core of a worker that is stuck: where is it?
     cv2.setNumThreads(1)  # parallelism is across cameras
     os.set_inheritable(descriptor, False)
+    beating = SharedBlock(heart, HEART_BYTES)
+    beating.close_descriptor()
     code = 1
     try:
-        Worker(Channel(socket.socket(fileno=descriptor))).run()
+        Worker(Channel(socket.socket(fileno=descriptor)), Heart(beating)).run()
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -70,6 +70,12 @@ class CaptureWatch:
     def of(self, kind: type[M]) -> list[M]:
         return [message for message in self.messages if isinstance(message, kind)]
 
+    def until_gone(self, process: psutil.Process, timeout_s: float = 10.0) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while process.is_running():
+            assert time.monotonic() < deadline_s
+            self.turn()
+
     def worker(self) -> psutil.Process:
         """The only worker."""
         (process,) = workers_of(os.getpid())

@@ -19,7 +19,8 @@ from engine.bundle import Bundle
 from tests.program import Program, command_of, free_sockets, unended
 from tests.rtsp_server import RtspServer
 
-COMMANDS = ["run", "subscribe", "demo", "info", "keys", "train", "evaluate"]
+COMMANDS = {"run", "reload", "subscribe", "export", "demo", "info", "doctor", "keys"}
+COMMANDS |= {"train", "evaluate", "build", "calibrate", "bench", "capacity"}
 
 
 def test_version_and_help(program: Program) -> None:
@@ -28,16 +29,27 @@ def test_version_and_help(program: Program) -> None:
     assert all(f" {command} " in shown for command in COMMANDS)
 
 
+_SHOW_HELP = """
+import json, swinstream, typer
+from typer.testing import CliRunner
+
+def commands(group, *path):
+    for name, command in group.commands.items():
+        yield from commands(command, *path, name) if hasattr(command, "commands") else [[*path, name]]
+
+asked = {" ".join(path): [*path, "--help"] for path in commands(typer.main.get_command(swinstream.app))}
+print(json.dumps({path: CliRunner().invoke(swinstream.app, args).output for path, args in asked.items()}))
+"""
+
+
 def test_every_command_has_help_with_an_example() -> None:
-    """All in one process: starting Python takes longer."""
-    code = (
-        "import sys, swinstream; from typer.testing import CliRunner\n"
-        "for name in sys.argv[1:]: print(CliRunner().invoke(swinstream.app, [name, '--help']).output, end='\\f')"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *COMMANDS], check=True, capture_output=True, text=True)
-    for command, shown in zip(COMMANDS, done.stdout.split("\f"), strict=False):
-        assert f" Usage: swinstream {command} " in shown
-        assert f" swinstream {command}" in shown.partition("Example")[2]
+    """Those of groups too. All in one process: starting Python takes longer."""
+    done = subprocess.run([sys.executable, "-c", _SHOW_HELP], check=True, capture_output=True, text=True)
+    shown: dict[str, str] = json.loads(done.stdout)
+    assert {path.split()[0] for path in shown} == COMMANDS
+    for command, text in shown.items():
+        assert f" Usage: swinstream {command} " in text
+        assert f" swinstream {command}" in text.partition("Example")[2]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +75,8 @@ def test_wrong_usage(program: Program, args: list[str]) -> None:
         (["subscribe", "--since", "first", "--camera", "Front_Door"], "no camera is named 'Front_Door'"),
         (["subscribe", "--since", "x" * 70 + ":1"], "is no position"),
         (["evaluate", "x" * 300, "--data", "clips"], "cannot be read: File name too long"),
+        (["run", "--camera", "a=x.mp4", "--metrics", "0.0.0.0:9464"], "is open to the network"),
+        (["export", "events.xyz"], "what format is events.xyz to have"),
         (["train", "nothing.yaml"], "cannot be read"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
@@ -116,6 +130,10 @@ def test_a_file_as_lines_for_people(program: Program, motion_bundle: Bundle, wal
     logged = [line.split()[1:3] for line in ended.err.splitlines()]
     assert ["info", "stream.serve"] in logged
     assert (program.folder / "state/swinstream/events.sqlite3").exists()
+    exported = program.run("export", "events.csv")
+    assert exported.code == 0, exported.text
+    assert (program.folder / "events.csv").read_text().count("film,full,move") >= 2
+    assert program.run("export", "events.csv", "--journal", "nowhere.sqlite3").code == 1
 
 
 def test_a_live_table_in_a_terminal(program: Program, motion_bundle: Bundle) -> None:

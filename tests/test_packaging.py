@@ -22,7 +22,7 @@ RUNTIME = PROJECT["dependencies"]
 DEV = RUNTIME + [name for extra in ("train", "calibrate", "test") for name in PROJECT["optional-dependencies"][extra]]
 PAGES = ("README.md", "CONTRIBUTING.md")
 
-OURS = {"engine", "stream", "train", "calibration", "swinstream", "swinstream_models", "benchmarks"}
+OURS = {"engine", "stream", "train", "calibration", "swinstream", "swinstream_bench", "swinstream_models", "benchmarks"}
 DISTRIBUTIONS = {
     "cuda": "cuda-core",
     "cv2": "opencv-python",
@@ -93,7 +93,7 @@ def test_pins_hold_on_every_machine() -> None:
 
 EXTRAS = {
     "engine": ("train", "gpu", "test"),
-    "stream": ("train", "gpu"),
+    "stream": ("train", "gpu", "export"),
     "train": ("train",),
     "calibration": ("calibrate",),
 }
@@ -197,7 +197,12 @@ def test_files_that_are_linked_exist(name: str) -> None:
 _LIST_COMMANDS = """
 import json, swinstream, typer
 group = typer.main.get_command(swinstream.app)
-print(json.dumps({name: [o for p in command.params for o in p.opts] for name, command in group.commands.items()}))
+
+def options(command):
+    own = [o for p in command.params for o in p.opts]
+    return own + [o for inner in getattr(command, "commands", {}).values() for o in options(inner)]
+
+print(json.dumps({name: options(command) for name, command in group.commands.items()}))
 """
 
 
@@ -209,7 +214,7 @@ def commands() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "docs/operations.md"])
 def test_commands_and_options_exist(commands: dict[str, list[str]], name: str) -> None:
     for command, rest in re.findall(r"swinstream ([a-z]+)([^`\n#]*)", code(page(name))):
         assert command in commands, f"{name}: swinstream {command}"
@@ -227,6 +232,12 @@ def code(markdown: str) -> str:
 def test_readme_lists_every_command(commands: dict[str, list[str]]) -> None:
     listed = set(re.findall(r"^\| `swinstream ([a-z]+)", page("README.md"), re.MULTILINE))
     assert listed == commands.keys()
+
+
+def test_the_unit_runs_commands_that_exist(commands: dict[str, list[str]]) -> None:
+    started = re.findall(r"^Exec\w+=\S+/swinstream ([a-z]+) (.*)$", page("deploy/swinstream.service"), re.MULTILINE)
+    assert [command for command, _ in started] == ["run", "reload"]
+    assert {option for _, rest in started for option in rest.split() if option.startswith("-")} <= set(commands["run"])
 
 
 def test_readme_configuration_is_valid(tmp_path: Path) -> None:

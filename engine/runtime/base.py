@@ -21,12 +21,16 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What serves, and why. reason: why it is not what would have been first choice; empty if it is."""
+    """What serves, and why. reason: why it is not what would have been first choice; empty if it is.
+
+    batch: so many windows at a time are best; more take longer than one after the other would for the first of them.
+    """
 
     kind: EngineKind
     precision: Precision
     device: str
     reason: str = ""
+    batch: int = 1
 
     def __str__(self) -> str:
         return f"{self.kind} {self.precision} on {self.device}" + (f" ({self.reason})" if self.reason else "")

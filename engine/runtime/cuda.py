@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,17 @@ MAX_BLOCKS = 64  # in a row; each thread takes several elements
 SIGNATURES = {"gather_state": "PPPi", "check_float": "PPi", "check_half": "PPi", "scatter_state": "PPPPi"}
 
 log = logging.getLogger(__name__)
+
+
+def require_libraries() -> None:
+    """Raises EngineError where PyCUDA or NVRTC is missing: before an engine is built for minutes. Loads neither."""
+    for package, name in (("pycuda", "PyCUDA"), ("cuda.core", "NVRTC (cuda-core)")):
+        try:
+            found = find_spec(package)
+        except ModuleNotFoundError:  # not even `cuda`
+            found = None
+        if found is None:
+            raise EngineError(f"{name} is missing: pip install 'swinstream[gpu]', see docs/gpu.md")
 
 
 class CudaDevice:

@@ -36,14 +36,10 @@ class GPU:
 
 def find_gpu(number: int = 0) -> GPU:
     """The GPU of that number. Raises EngineError, saying what is missing: driver, GPU, or one of that number."""
-    library = _library()
-    status = library.cuInit(0)
-    if status:
-        raise EngineError(f"the NVIDIA driver finds no usable GPU ({_name(status)}): see nvidia-smi")
-    count, version, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    _call("cuDeviceGetCount", ctypes.byref(count))
-    if not 0 <= number < count.value:
-        raise EngineError(f"there is no GPU number {number}: this machine has {count.value}")
+    gpus = count_gpus()
+    if not 0 <= number < gpus:
+        raise EngineError(f"there is no GPU number {number}: this machine has {gpus}")
+    version, device = ctypes.c_int(), ctypes.c_int()
     _call("cuDriverGetVersion", ctypes.byref(version))
     _call("cuDeviceGet", ctypes.byref(device), number)
     name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
@@ -56,6 +52,16 @@ def find_gpu(number: int = 0) -> GPU:
         parts.append(value.value)
     driver = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
     return GPU(number, name.value.decode(), 10 * parts[0] + parts[1], memory.value >> 20, driver)
+
+
+def count_gpus() -> int:
+    """How many GPUs the driver shows. Raises EngineError where there is no driver, or none that it can use."""
+    status = _library().cuInit(0)
+    if status:
+        raise EngineError(f"the NVIDIA driver finds no usable GPU ({_name(status)}): see nvidia-smi")
+    count = ctypes.c_int()
+    _call("cuDeviceGetCount", ctypes.byref(count))
+    return count.value
 
 
 def record(stream: int, work: Callable[[], None]) -> Callable[[], None]:

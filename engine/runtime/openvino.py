@@ -62,7 +62,7 @@ class OpenVINOEngine:
         core = shared_core()
         used = cpu_precision(precision)
         self._spec = bundle.spec
-        self._info = EngineInfo("openvino", used, _name(core), reason)
+        self._info = EngineInfo("openvino", used, _name(core), reason, batch=streams or threads)
         self._store = StateStore(bundle.spec)
         config: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,

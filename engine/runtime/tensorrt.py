@@ -12,7 +12,7 @@ from engine.build import DEFAULT_BATCHES, Built, build_engine
 from engine.bundle import Bundle
 from engine.cache import EngineCache
 from engine.runtime.base import EngineError, EngineInfo, Precision
-from engine.runtime.cuda import CudaDevice
+from engine.runtime.cuda import CudaDevice, require_libraries
 from engine.runtime.driver import GPU, find_gpu
 from engine.runtime.resident import ResidentEngine
 from engine.tensorrt_build import (
@@ -30,6 +30,7 @@ def choose_library() -> TensorRTTarget:
     Raises EngineError, saying what is missing, in the order in which it must be got.
     """
     gpu = find_gpu()
+    target: TensorRTTarget = "tensorrt"
     try:
         load_library("tensorrt")
     except EngineError as error:
@@ -39,8 +40,9 @@ def choose_library() -> TensorRTTarget:
             load_library("tensorrt-rtx")
         except EngineError:
             raise error from None
-        return "tensorrt-rtx"
-    return "tensorrt"
+        target = "tensorrt-rtx"
+    require_libraries()
+    return target
 
 
 def open_tensorrt(
@@ -80,7 +82,8 @@ def load_engine(bundle: Bundle, built: Built, target: TensorRTTarget, gpu: GPU, 
             for profile, batch in enumerate(built.key.batches)
         }
         precision: Any = built.key.precision
-        info = EngineInfo("tensorrt", precision, f"{gpu.name} ({built.key.library})", reason)
+        device_name = f"{gpu.name} ({built.key.library})"
+        info = EngineInfo("tensorrt", precision, device_name, reason, batch=max(built.key.batches))
         return ResidentEngine(bundle.spec, info, device, networks)
     except BaseException:
         device.close()

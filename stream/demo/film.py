@@ -7,6 +7,7 @@ with FilmCamera([Path("a.mp4"), Path("b.mp4")]) as cameras:
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,11 @@ class FilmCamera:
         for line in self._server.said():
             self._begun.setdefault(line["film"], line["start_utc_ns"])
         return dict(self._begun)
+
+    @property
+    def process(self) -> subprocess.Popen[str] | None:
+        """The server's, while it runs."""
+        return self._server.process
 
     def __enter__(self) -> Self:
         self._url = self._server.start()["url"]

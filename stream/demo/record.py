@@ -34,10 +34,17 @@ def render_mp4(
     return _spans(labels, fps)
 
 
-def write_mp4(path: str | Path, frames: Iterable[Canvas], fps: float, *, bitrate_kbit: int = 1500) -> int:
+def write_mp4(
+    path: str | Path,
+    frames: Iterable[Canvas],
+    fps: float,
+    *,
+    bitrate_kbit: int = 1500,
+    speed_preset: str = "ultrafast",
+) -> int:
     """Encodes frames, uint8 [height, width, 3] RGB, as H.264 in MP4; returns how many. Both sizes must be even.
 
-    A key frame every 2 s, no B-frames. Raises RecordError and ValueError.
+    A key frame every 2 s, no B-frames. speed_preset: x264's. Raises RecordError and ValueError.
     """
     Gst.init(None)
     iterator = iter(frames)
@@ -49,7 +56,7 @@ def write_mp4(path: str | Path, frames: Iterable[Canvas], fps: float, *, bitrate
         raise ValueError(f"H.264 wants even sizes, not {width}x{height}")
     pipeline = Gst.parse_launch(
         "appsrc name=in format=time block=true max-bytes=8000000 ! videoconvert ! video/x-raw,format=I420 ! "
-        f"x264enc tune=zerolatency speed-preset=ultrafast threads=1 bitrate={bitrate_kbit} "
+        f"x264enc tune=zerolatency speed-preset={speed_preset} threads=1 bitrate={bitrate_kbit} "
         f"key-int-max={max(1, round(2 * fps))} ! h264parse ! mp4mux ! filesink name=out"
     )
     source = pipeline.get_by_name("in")

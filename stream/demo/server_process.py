@@ -1,4 +1,4 @@
-"""ServerProcess: a demo server's process, seen from the one that starts it. The other side is stream/demo/rtsp.py."""
+"""ServerProcess: a server's process, seen from the one that starts it. The other side is stream/demo/rtsp.py."""
 
 from __future__ import annotations
 
@@ -23,10 +23,22 @@ class DemoCameraError(RuntimeError):
 
 
 class ServerProcess:
-    """Runs `python -m MODULE SETTINGS`, which ends when this process does, however it does: its input then closes."""
+    """Runs `python -m MODULE SETTINGS`, which ends when this process does, however it does: its input then closes.
 
-    def __init__(self, module: str, settings: Mapping[str, Any]) -> None:
+    what: names it in an error. start_s, stop_s: how long its greeting and its end may take.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        settings: Mapping[str, Any],
+        *,
+        what: str = "the demo camera",
+        start_s: float = _START_S,
+        stop_s: float = _STOP_S,
+    ) -> None:
         self._command = [sys.executable, "-m", module, json.dumps(dict(settings))]
+        self._what, self._start_s, self._stop_s = what, start_s, stop_s
         self._lines: queue.Queue[str] = queue.Queue()  # "": its output is closed
         self.process: subprocess.Popen[str] | None = None
 
@@ -57,6 +69,21 @@ class ServerProcess:
                 lines.append(json.loads(line))
         return lines
 
+    def hear(self, timeout_s: float) -> dict[str, Any] | None:
+        """The next thing it has written; None: nothing within the time. Raises DemoCameraError where it has ended."""
+        try:
+            line = self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if not line:
+            self._lines.put(line)
+            assert self.process is not None
+            raise DemoCameraError(f"{self._what} ended (exit code {self.process.wait()})")
+        said: dict[str, Any] = json.loads(line)
+        if "error" in said:
+            raise DemoCameraError(f"{self._what}: {said['error']}")
+        return said
+
     def stop(self) -> None:
         """End it; may be called again."""
         process, self.process = self.process, None
@@ -65,7 +92,7 @@ class ServerProcess:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            process.wait(_STOP_S)
+            process.wait(self._stop_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -79,12 +106,12 @@ class ServerProcess:
 
     def _greeting(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         try:
-            line = self._lines.get(timeout=_START_S)
+            line = self._lines.get(timeout=self._start_s)
         except queue.Empty:
-            raise DemoCameraError(f"the demo camera said nothing for {_START_S:.0f} s") from None
+            raise DemoCameraError(f"{self._what} said nothing for {self._start_s:.0f} s") from None
         if not line:
-            raise DemoCameraError(f"the demo camera ended at once (exit code {process.wait()})")
+            raise DemoCameraError(f"{self._what} ended at once (exit code {process.wait()})")
         greeting: dict[str, Any] = json.loads(line)
         if "error" in greeting:
-            raise DemoCameraError(f"the demo camera does not start: {greeting['error']}")
+            raise DemoCameraError(f"{self._what} does not start: {greeting['error']}")
         return greeting

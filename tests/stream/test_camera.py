@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from stream import reconnect
-from stream.camera import Camera, enough
+from stream.camera import Camera, enough, mean_deviation
 from stream.failure import ErrorClass, SourceError
 from stream.frame import Frame, StreamKey
 from stream.messages import CameraFinished, CameraStatus, CameraTask, EpochEnd, EpochEnded, Message, WindowReady
@@ -298,3 +298,43 @@ def test_counters_are_those_of_the_time_between(clip: Path) -> None:
 )
 def test_a_gpu_shrinks_only_as_far_as_every_zone_allows(zones: list[Zone], size: tuple[int, int] | None) -> None:
     assert enough([replace(ZONE, height=60, width=80, zone=zone) for zone in zones]) == size
+
+
+def test_counters_tell_frames_that_were_not_read_in_time() -> None:
+    class SlowTap(Tap):
+        def frame(self, frame: Frame) -> None:
+            time.sleep(0.2)
+            super().frame(frame)
+
+    told = Told()
+    with (
+        RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
+        running(camera(server.url()), told, SlowTap) as made,
+    ):
+        told.wait_for(lambda message: isinstance(message, WindowReady) and message.index == 2)
+        counters = made.counters()
+    assert counters.dropped["decoder_queue"] > counters.decoded  # it reads one of four
+    assert counters.reconnects == 0
+
+
+def test_counters_tell_reconnects_and_jitter() -> None:
+    told = Told()
+    with (
+        RtspServer("camera", "--fps", "20", "--size", "160x120") as server,
+        running(camera(server.url(), timeout_s=1.0), told) as made,
+    ):
+        told.wait_for(lambda message: isinstance(message, WindowReady))
+        counters = made.counters()
+        assert (counters.reconnects, counters.clock, counters.dropped["decoder_queue"]) == (0, "arrival", 0)
+        assert 0.0 < counters.jitter_ms < 200.0
+        server.say("freeze")
+        told.wait_for(lambda message: isinstance(message, EpochEnded))
+        server.say("thaw")
+        told.wait_for(lambda message: isinstance(message, WindowReady) and message.epoch > 0)
+        counters = made.counters()
+    assert counters.reconnects == 1
+
+
+@pytest.mark.parametrize(("values", "expected"), [([], 0.0), ([7], 0.0), ([1, 3], 1.0), ([0, 0, 0, 8], 3.0)])
+def test_mean_deviation(values: list[int], expected: float) -> None:
+    assert mean_deviation(values) == expected

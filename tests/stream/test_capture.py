@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from engine.spec import ModelSpec
-from stream import capture
+from stream import capture, process, shard
 from stream.capture import CapturePool, zone_task
 from stream.failure import ErrorClass
 from stream.frame import StreamKey
@@ -316,32 +316,121 @@ def test_two_cameras_of_one_name_are_refused(clip: Path) -> None:
 # ---- workers that die
 
 
-def test_a_killed_worker_is_replaced(server: RtspServer) -> None:
+STUCK_MAIN_THREAD = """# as stream.worker
+import os, sys; sys.path.append(sys.argv[1])
+from stream import worker
+obey = worker.Worker._obey
+def stuck(self):
+    if os.path.exists({file!r}):
+        os.unlink({file!r})
+        os.read(os.pipe()[0], 1)  # for ever; the cameras' threads go on
+    return obey(self)
+worker.Worker._obey = stuck
+worker.main(*map(int, sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "main thread"])
+def test_a_worker_of_no_use_is_replaced_within_five_seconds(
+    server: RtspServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], how: str
+) -> None:
+    """And its cameras give pictures again."""
+    file = tmp_path / "stuck"
+    if how == "main thread":
+        monkeypatch.setattr(process, "_PROGRAM", STUCK_MAIN_THREAD.format(file=str(file)))
     with CaptureWatch() as watch:
-        watch.pool.start([camera(server.url())])
-        ready = watch.until(WindowReady)
-        watch.worker().kill()
-        ended = watch.until(EpochEnded)
-        assert ended == EpochEnded(StreamKey("cam", "full"), ready.epoch, "worker_lost", None)
+        watch.pool.start([camera(server.url(), "one"), camera(server.url(), "two")])
+        while {window.stream.camera for window in watch.windows} != {"one", "two"}:
+            watch.turn()
+        old = watch.worker()
+        begun_s = time.monotonic()
+        match how:
+            case "killed":
+                old.kill()
+            case "stopped":
+                old.suspend()
+            case _:
+                file.touch()
+                watch.pool.remove("nobody")
+                watch.pool.start([camera(server.url(), "three")])  # it wakes up to this
         lost = watch.until(WorkerLost)
-        assert lost.cameras == ("cam",)
-        assert "signal 9" in lost.text
+        assert ("signal 9" if how == "killed" else "silent") in lost.text
+        assert lost.restart_s == 0.0
+        ended = {e.stream.camera: e for e in watch.of(EpochEnded) if e.stream.camera != "three"}
+        assert {(name, e.reason) for name, e in ended.items()} == {("one", "worker_lost"), ("two", "worker_lost")}
+        last = [ready for ready in watch.of(WindowReady) if ready.stream.camera == "one"][-1]
+        assert watch.pool.window(last) is None
         assert watch.until_state("lost").error == ErrorClass.PROTOCOL
-        assert watch.pool.window(ready) is None
-        watch.until_state("live")
-        assert watch.until(WindowReady).epoch > ready.epoch
+        assert watch.until(WindowReady).epoch > last.epoch
+        assert time.monotonic() - begun_s < 5.0
+        watch.until_gone(old)
+        assert watch.worker().pid != old.pid
+        (info,) = watch.pool.workers()
+        assert (info.pid, info.restarts) == (watch.worker().pid, 1)
+    if how == "main thread":
+        assert "in stuck" in capfd.readouterr().err  # it said where it was
 
 
-def test_a_stuck_worker_is_replaced(server: RtspServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "SILENT_S", 2.0)
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system cannot starve a process")
+def test_a_worker_that_is_starved_is_left_alone(server: RtspServer) -> None:
+    """It shares a processor with one that is always preferred, and is silent for seconds."""
     with CaptureWatch() as watch:
         watch.pool.start([camera(server.url())])
         watch.until(WindowReady)
-        stuck = watch.worker()
-        stuck.suspend()
-        assert "silent" in watch.until(WorkerLost).text
-        assert gone([stuck], 2.0)
-        watch.until_state("live")
+        worker = watch.worker()
+        one = {min(os.sched_getaffinity(0))}
+        for thread in worker.threads():
+            os.sched_setaffinity(thread.id, one)
+            os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
+        hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+        try:
+            for hog in hogs:
+                os.sched_setaffinity(hog.pid, one)
+            deadline_s = time.monotonic() + 4.0
+            while time.monotonic() < deadline_s:
+                watch.turn()
+        finally:
+            for hog in hogs:
+                hog.kill()
+                hog.wait()
+        assert not watch.of(WorkerLost)
+        watch.until(WindowReady)
+        assert watch.worker() == worker
+
+
+def test_replaced_workers_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill after kill: no open file, no mapped ring, no thread and no process more than before."""
+    monkeypatch.setattr(shard, "HEALTHY_S", 0.0)  # so that none has to wait
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    kills = int(os.environ.get("SWINSTREAM_KILLS", "4"))
+    with CaptureWatch() as watch:
+        watch.pool.start([camera(f"rtsp://127.0.0.1:{port}/x", f"cam-{n}") for n in range(3)])
+        counts = []
+        for _ in range(kills):
+            watch.until(WorkerAlive)
+            watch.worker().kill()
+            watch.until(WorkerLost)
+            gc.collect()
+            counts.append(own_resources())
+        assert watch.pool.workers()[0].restarts == kills
+    assert counts[-1] == counts[1], counts
+
+
+def own_resources() -> dict[str, int]:
+    this = psutil.Process()
+    rings = Path("/proc/self/maps").read_text().count("swinstream-ring") if Path("/proc/self/maps").exists() else 0
+    return {"files": this.num_fds(), "rings": rings, "threads": this.num_threads(), "processes": len(this.children())}
+
+
+def test_a_crash_loop_backs_off(monkeypatch: pytest.MonkeyPatch, server: RtspServer) -> None:
+    monkeypatch.setattr(process, "_PROGRAM", "raise SystemExit(3)")
+    with CaptureWatch() as watch:
+        watch.pool.start([camera(server.url())])
+        waits = [watch.until(WorkerLost).restart_s for _ in range(3)]
+        assert "exit code 3" in watch.of(WorkerLost)[0].text
+    assert waits[0] == 0.0
+    assert all(0.5 <= wait <= 4.5 for wait in waits[1:])
 
 
 def test_a_file_is_not_begun_again_when_its_worker_dies(clip: Path) -> None:

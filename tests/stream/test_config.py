@@ -227,3 +227,20 @@ class TestSecurity:
         with pytest.raises(ValidationError, match="refusing to serve"):
             config(publish=address)
         config(publish=address, security={"allow_plaintext": True})
+
+
+class TestMetrics:
+    def test_nowhere_unless_asked(self) -> None:
+        assert config().metrics.address is None
+        assert config().with_options(metrics="127.0.0.1:9464").metrics.address == "127.0.0.1:9464"
+        assert config(metrics={"address": "127.0.0.1:1"}).with_options(metrics="[::1]:2").metrics.address == "[::1]:2"
+
+    def test_this_machine_only_unless_said_so(self) -> None:
+        remote = config(metrics={"allow_remote": True})
+        assert remote.with_options(metrics="0.0.0.0:9464").metrics.allow_remote
+        with pytest.raises(ConfigError, match=r"metrics.address: 0.0.0.0:9464 is open to the network.*allow_remote"):
+            config().with_options(metrics="0.0.0.0:9464")
+
+    def test_an_address(self) -> None:
+        with pytest.raises(ConfigError, match=r"metrics.address: '9464' is no address: expected HOST:PORT"):
+            config().with_options(metrics="9464")

@@ -399,3 +399,33 @@ def test_properties(items: list[object], rules: Mapping[str, Rules], batches: li
         starts = [c for c in changes if c.label == label and c.phase is Phase.START]
         for end, start in zip(ends, starts[1:], strict=False):
             assert start.start_ns - (end.end_ns or 0) >= rules[label].cooldown_s * 1e9
+
+
+class TestQuiet:
+    """What idle gating asks before a zone may rest."""
+
+    RULES = Rules(enter=0.6, exit=0.4, min_duration_s=0.5, merge_gap_s=0.5)
+
+    def test_not_from_the_first_step_of_a_run_to_the_end_of_its_event(self) -> None:
+        m = machine(walk=self.RULES)
+        quiet = []
+        for step in steps(*track("..9999....")):
+            m.advance([step])
+            quiet.append(m.quiet)
+        assert quiet == [True, True, *[False] * 5, True, True, True]
+
+    def test_again_after_a_run_that_became_no_event(self) -> None:
+        m = machine(walk=self.RULES)
+        m.advance(steps(*track("9")))
+        assert not m.quiet
+        m.advance(steps(*track("."), first=1))
+        assert m.quiet
+
+    def test_a_long_rest_shortens_no_cooldown_and_lengthens_none(self) -> None:
+        """Steps that were never taken, as their windows were idle, are time all the same."""
+        rules = self.RULES.model_copy(update={"cooldown_s": 5.0})
+        for rest, expected in ((10, 1), (30, 2)):
+            m = machine(walk=rules)
+            changes = m.advance(steps(*track("9999....")))
+            changes += m.advance(steps(*track("9999...."), first=8 + rest))
+            assert len(spans(changes)) == expected

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -174,53 +171,6 @@ class TestRecovery:
             assert ends["id2"].latency_ms == Latency()
         with contextlib.closing(Journal(path)) as journal:
             assert journal.recovered == []  # once
-
-    @pytest.mark.parametrize("round_", range(3))
-    def test_kill_9_while_writing(self, path: Path, round_: int) -> None:
-        """Every event is there or not, in order; every start gets one end."""
-        ports = ("tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
-        for _ in range(3):
-            command = [sys.executable, "tests/event_publisher.py", str(path), *ports, "3", "0"]
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE
-            )
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(0.05 + 0.1 * round_)  # any moment is a good one
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            process.stdout.close()
-        with contextlib.closing(Journal(path)) as journal:
-            messages = read_all(journal, limit=1_000_000)
-        assert len(messages) > 20
-        seqs = defaultdict(list)
-        phases = defaultdict(list)
-        last: dict[str, Position] = {}
-        for message in messages:
-            seqs[message.run].append(message.seq)
-            phases[message.id].append(message.phase)
-            assert message.prev == last.get(message.camera)
-            last[message.camera] = message.position
-        assert all(got == list(range(1, len(got) + 1)) for got in seqs.values())
-        for told in phases.values():
-            assert (told[0], told[-1]) == (Phase.START, Phase.END)
-            assert set(told[1:-1]) <= {Phase.UPDATE}
-        assert sum(m.reason is EndReason.CRASHED for m in messages) >= 3
-
-
-class TestAppendFails:
-    def test_all_or_nothing(self, path: Path) -> None:
-        with contextlib.closing(Journal(path)) as journal:
-            journal.append(whole(1))
-            # A full disk, as SQLite sees it.
-            journal._db.execute(f"PRAGMA max_page_count = {journal._db.execute('PRAGMA page_count').fetchone()[0]}")
-            big = draft(number=2).model_copy(update={"label": "x" * 100_000})
-            with pytest.raises(JournalError, match=r"cannot be written: database or disk is full"):
-                journal.append([draft(number=3), big])
-            assert journal.head.seq == 2
-            journal._db.execute("PRAGMA max_page_count = 1000000")
-            assert journal.append([draft(number=4)])[0].seq == 3
-            assert [m.id for m in read_all(journal)] == ["id1", "id1", "id4"]
 
 
 class TestRefusals:

@@ -60,6 +60,29 @@ cameras:
     assert left.spec == SPEC
 
 
+def test_idle_gating_of_a_zone_goes_before_its_cameras_and_that_before_the_whole(
+    tmp_path: Path, motion_bundle: Bundle
+) -> None:
+    plan = plan_of(
+        tmp_path,
+        f"""
+model: {motion_bundle.path}
+idle_gating: false
+cameras:
+  - {{name: a, uri: a.mp4}}
+  - name: b
+    uri: b.mp4
+    idle_gating: true
+    zones:
+      - {{name: one, x: 0, y: 0, width: 1, height: 1}}
+      - {{name: two, x: 0, y: 0, width: 1, height: 1, idle_gating: false}}
+""",
+    )
+    assert [[zone.idle_gating for zone in camera.zones] for camera in plan.cameras] == [[False], [True, False]]
+    usual = make_plan(Config.from_cameras(["a=x.mp4"]).with_options(model=str(motion_bundle.path)))
+    assert usual.cameras[0].zones[0].idle_gating
+
+
 def test_the_engine_is_the_one_that_was_asked_for(motion_bundle: Bundle) -> None:
     config = Config.from_cameras(["a=x.mp4"]).with_options(model=str(motion_bundle.path), engine="openvino")
     engine = make_plan(config).engines[str(motion_bundle.path)]()
@@ -94,6 +117,34 @@ def test_rules_for_a_label_that_no_model_knows(tmp_path: Path, motion_bundle: Bu
             tmp_path,
             f"{{model: {motion_bundle.path}, events: {{labels: {{walk: {{enter: 0.5}}}}}}, "
             "cameras: [{name: a, uri: x.mp4}]}",
+        )
+
+
+def test_a_cameras_own_rules_go_before_all_others(tmp_path: Path) -> None:
+    make_formula_bundle(tmp_path / "model", enter=0.9)
+    plan = plan_of(
+        tmp_path,
+        """
+model: ./model
+events:
+  defaults: {min_duration_s: 1.5, enter: 0.7, exit: 0.65}
+  labels: {count: {enter: 0.75}}
+cameras:
+  - {name: yard, uri: x.mp4}
+  - name: door
+    uri: x.mp4
+    events: {defaults: {cooldown_s: 9}, labels: {move: {enter: 0.6}}}
+""",
+    )
+    yard, door = (camera.zones[0].rules for camera in plan.cameras)
+    assert (yard["move"].enter, yard["move"].exit_score, yard["move"].cooldown_s) == (0.7, 0.65, 0.0)
+    assert (door["move"].enter, door["move"].min_duration_s, door["move"].cooldown_s) == (0.6, 1.5, 9.0)
+    assert door["move"].exit_score == pytest.approx(0.4), "an exit goes with its enter"
+    assert (door["count"].enter, door["count"].exit_score) == (0.75, 0.65)
+    with pytest.raises(ConfigError, match=r"camera door: events\.labels: no model in use knows walk"):
+        plan_of(
+            tmp_path,
+            "{model: ./model, cameras: [{name: door, uri: x.mp4, events: {labels: {walk: {enter: 0.5}}}}]}",
         )
 
 

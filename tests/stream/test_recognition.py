@@ -18,7 +18,8 @@ from engine.runtime.base import Engine, EngineError, Inference
 from engine.runtime.openvino import OpenVINOEngine
 from stream.frame import ClockSource, StreamKey, Window
 from stream.messages import WindowReady
-from stream.recognition import Recognition, RecognitionError, Recognized, Result, Skipped
+from stream.recognition import Recognition, RecognitionError
+from stream.result import Recognized, Result, Skipped
 from stream.scheduler import SkipReason
 from tests.formula_bundle import SPEC, windows_seen
 
@@ -63,8 +64,14 @@ def start(shelf: Shelf, motion_bundle: Bundle) -> Iterator[Callable[..., Recogni
     """start(*streams, lossless=..., make=...): a recognition with these streams; it is stopped afterwards."""
     started: list[Recognition] = []
 
-    def begin(*streams: StreamKey, lossless: bool = False, make: Callable[[], Engine] | None = None) -> Recognition:
-        recognition = Recognition(shelf, {"m": make or (lambda: OpenVINOEngine(motion_bundle, precision="fp32"))})  # type: ignore[arg-type]
+    def begin(
+        *streams: StreamKey,
+        lossless: bool = False,
+        make: Callable[[], Engine] | None = None,
+        max_batch: int | None = None,
+    ) -> Recognition:
+        makers = {"m": make or (lambda: OpenVINOEngine(motion_bundle, precision="fp32"))}
+        recognition = Recognition(shelf, makers, max_batch)  # type: ignore[arg-type]
         started.append(recognition)
         recognition.start()
         for stream in streams:
@@ -89,9 +96,9 @@ def results(recognition: Recognition, count: int) -> list[Result]:
     return found
 
 
-def seen(recognition: Recognition, ready: WindowReady) -> int:
+def seen(recognition: Recognition, ready: WindowReady, idle_before: int = 0) -> int:
     """Offer a window and wait; how many windows its stream's state has seen then."""
-    recognition.offer(ready)
+    recognition.offer(ready, idle_before=idle_before)
     (result,) = results(recognition, 1)
     assert isinstance(result, Recognized)
     assert result.ready == ready
@@ -105,9 +112,10 @@ def test_state_is_carried_from_window_to_window(shelf: Shelf, start: Callable[..
     assert seen(recognition, shelf.put(A, 4)) == 5
 
 
-def test_streams_that_wait_go_together(shelf: Shelf, start: Callable[..., Recognition]) -> None:
-    """While one window is computed others come; they are one batch then, and each has its own state."""
-    recognition = start(A, B)
+def test_streams_that_wait_go_together(shelf: Shelf, motion_bundle: Bundle, start: Callable[..., Recognition]) -> None:
+    """While one window is computed others come; they are one batch then, as large as the engine has lanes, and each has
+    its own state."""
+    recognition = start(A, B, make=lambda: OpenVINOEngine(motion_bundle, threads=2, precision="fp32"))
     shelf.open.clear()
     for ready in (shelf.put(A, 0), shelf.put(B, 0)):
         recognition.offer(ready)
@@ -119,6 +127,21 @@ def test_streams_that_wait_go_together(shelf: Shelf, start: Callable[..., Recogn
     counts = {(r.ready.stream, r.ready.index): windows_seen(r.logits) for r in found if isinstance(r, Recognized)}
     assert counts == {(A, 0): 1, (B, 0): 1, (A, 1): 2}
     assert all(isinstance(r, Recognized) and r.infer_ms > 0 and r.queue_ms >= 0 for r in found)
+    assert recognition.engine_stats()["m"].batch_sizes == {1: 1, 2: 1}
+
+
+def test_cameras_go_before_files(shelf: Shelf, start: Callable[..., Recognition]) -> None:
+    recognition = start(A, B)
+    file = StreamKey("file", "full")
+    recognition.add(file, "m", lossless=True)
+    shelf.open.clear()
+    recognition.offer(shelf.put(A, 0))
+    while not shelf.fetched:
+        time.sleep(0.001)
+    for stream in (file, B):
+        recognition.offer(shelf.put(stream, 0))
+    shelf.open.set()
+    assert [result.ready.stream for result in results(recognition, 3)] == [A, B, file]
 
 
 def test_a_new_epoch_begins_with_zeros(shelf: Shelf, start: Callable[..., Recognition]) -> None:
@@ -135,6 +158,15 @@ def test_three_skipped_windows_leave_the_state_as_it_is_and_four_zero_it(
     assert [seen(recognition, shelf.put(A, index)) for index in range(2)] == [1, 2]
     assert seen(recognition, shelf.put(A, 5)) == 3
     assert seen(recognition, shelf.put(A, 10)) == 1
+
+
+def test_idle_windows_are_not_counted_as_skipped(shelf: Shelf, start: Callable[..., Recognition]) -> None:
+    """However long a zone was at rest, its state goes on; skipped windows beside it still count."""
+    recognition = start(A)
+    assert seen(recognition, shelf.put(A, 0)) == 1
+    assert seen(recognition, shelf.put(A, 1000), idle_before=999) == 2
+    assert seen(recognition, shelf.put(A, 1010), idle_before=1006) == 3  # seven more idle, two skipped
+    assert seen(recognition, shelf.put(A, 1015), idle_before=1006) == 1  # four skipped
 
 
 def test_a_window_that_was_overwritten_is_skipped(shelf: Shelf, start: Callable[..., Recognition]) -> None:
@@ -161,6 +193,54 @@ def test_what_cannot_be_computed_in_time_is_skipped_and_told(shelf: Shelf, start
     found = results(recognition, 3)
     assert [r.ready for r in found] == [ready[0], ready[3], ready[4]]
     assert [windows_seen(r.logits) for r in found if isinstance(r, Recognized)] == [1, 2, 3]
+
+
+class Slow(OpenVINOEngine):
+    def infer(self, *args: Any) -> Inference:
+        time.sleep(0.07)
+        return super().infer(*args)
+
+
+def test_idle_zones_go_slower_when_more_falls_due_than_can_be_computed(
+    shelf: Shelf, motion_bundle: Bundle, start: Callable[..., Recognition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty windows a second of 0.07 s each. The zone with an event keeps its rate, once the load is known."""
+    monkeypatch.setattr("stream.budget.PERIOD_NS", 300_000_000)
+    streams = [StreamKey(f"camera-{n}", "full") for n in range(4)]
+    recognition = start(*streams, make=lambda: Slow(motion_bundle, precision="fp32"))
+    found: list[Result] = []
+    for index in range(12):
+        for stream in streams:
+            recognition.offer(shelf.put(stream, index), active=stream == streams[0])
+            time.sleep(0.05)
+        found += recognition.collect()
+    assert recognition.interval > 1
+    stretched = [r.ready for r in found if isinstance(r, Skipped) and r.reason is SkipReason.STRETCHED]
+    assert {ready.stream for ready in stretched} == set(streams[1:])
+    assert set(stretched) <= set(shelf.skipped)
+    computed = [r for r in found if isinstance(r, Recognized)]
+    last = [r.ready.index for r in computed if r.ready.stream == streams[0]][-5:]
+    assert np.diff(last).tolist() == [1] * 4
+    for stream in streams:
+        seen_windows = [windows_seen(r.logits) for r in computed if r.ready.stream == stream]
+        assert seen_windows == list(range(1, len(seen_windows) + 1)), "no state was zeroed"
+
+
+def test_what_each_engine_has_done(shelf: Shelf, start: Callable[..., Recognition]) -> None:
+    recognition = start(A, B, max_batch=2)
+    shelf.open.clear()
+    recognition.offer(shelf.put(A, 0))
+    while not shelf.fetched:
+        time.sleep(0.001)
+    for ready in (shelf.put(A, 1), shelf.put(B, 0)):
+        recognition.offer(ready)
+    assert recognition.engine_stats()["m"].queued == 2
+    shelf.open.set()
+    results(recognition, 3)
+    stats = recognition.engine_stats()["m"]
+    assert (stats.batches, stats.windows, stats.batch_sizes, stats.queued) == (2, 3, {1: 1, 2: 1}, 0)
+    assert stats.busy_s > 0
+    assert stats.info.kind == "openvino"
 
 
 def test_a_file_loses_nothing(shelf: Shelf, start: Callable[..., Recognition]) -> None:

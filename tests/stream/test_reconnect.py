@@ -114,9 +114,10 @@ def test_turns_are_spaced_evenly_and_first_come_first_served() -> None:
 
 
 def test_shares_of_the_budget_never_add_up_to_more() -> None:
-    assert budget_shares(50, [250, 250, 500]) == [12, 12, 25]
-    assert sum(budget_shares(10, [3, 3, 3])) <= 10
-    assert budget_shares(10, [0, 5]) == [1, 10]
+    assert budget_shares(50, [250, 250, 500]) == [12, 12, 24]
+    assert budget_shares(10, [0, 5]) == [1, 9]
+    for counts in ([3, 3, 3], [1] * 9 + [91], [0] * 10, [7]):
+        assert sum(budget_shares(10, counts)) <= 10
 
 
 def connects_after_a_cut(cameras: int, workers: int, back_s: float, seed: int) -> tuple[list[float], list[float]]:

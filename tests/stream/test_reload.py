@@ -67,7 +67,7 @@ def test_rules_change_in_place_and_cameras_come_change_and_go(edited: Edited, se
     running.until('"phase":"start"')
 
     # Rules only, and one camera more: the open event of `a` stays open.
-    edited.write(cameras=cameras(server, "a", "b"), rules={"enter": 0.7})
+    edited.write(cameras=cameras(server, "a", "b"), rules={"enter": 0.7}, idle_gating=False)
     told = edited.program.run("reload", edited.path, "--journal", edited.path.with_suffix(".db"))
     assert told.code == 0, told.text
     assert f"process {running.process.pid} was told" in told.err
@@ -77,7 +77,7 @@ def test_rules_change_in_place_and_cameras_come_change_and_go(edited: Edited, se
     running.until('"camera":"b"')
 
     # Another address for `a`, and `b` is gone.
-    edited.write(cameras=cameras(server, "a", latency_ms=100), rules={"enter": 0.7})
+    edited.write(cameras=cameras(server, "a", latency_ms=100), rules={"enter": 0.7}, idle_gating=False)
     line = edited.reload(running)
     assert "restarted=a" in line
     assert "removed=b" in line

@@ -12,11 +12,12 @@ from engine.bundle import Bundle
 from stream.config import Config
 from stream.events import Step
 from stream.failure import ErrorClass
-from stream.messages import CameraCounters, CameraFinished, CameraState, CameraStatus
+from stream.frame import StreamKey
+from stream.messages import CameraCounters, CameraFinished, CameraState, CameraStatus, WindowReady
 from stream.plan import make_plan
+from stream.roster import CameraState as Known
+from stream.roster import _camera_state
 from stream.screen import camera_table, event_text, local_time, with_recent
-from stream.service import CameraState as Known
-from stream.service import _camera_state
 from stream.wire import EventMessage, Latency, ModelRef, PtsSpan
 
 
@@ -50,6 +51,20 @@ def test_a_camera_that_is_well(motion_bundle: Bundle) -> None:
     for word in ("full", "live", "15.0", "1,234", "617", "3", "2", "42 ms", "move 0.87"):
         assert word in row
     assert "500" not in row  # frames that the model's rate leaves out are no fault
+
+
+def test_a_zone_at_rest(motion_bundle: Bundle) -> None:
+    """That windows are idle is no fault, and what was seen before it no news."""
+    known = cameras(motion_bundle, "door")
+    zone = known["door"].zones["full"]
+    zone.machine.advance([Step(0, 300_000_000, np.array([0.07, 0.01], np.float32))])
+    zone.skipped["idle"] = 4321
+    for index in range(2):
+        zone.gate.offer(WindowReady(StreamKey("door", "full"), 0, index, 0, index, motion=0.0), may_rest=True)
+    text = drawn(camera_table(known, ""))
+    assert "nothing moves" in text
+    assert "4,321" not in text
+    assert "0.07" not in text
 
 
 def test_a_camera_that_has_said_nothing_yet(motion_bundle: Bundle) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,11 @@ import pytest
 
 from engine.bundle import Bundle
 from engine.runtime.base import EngineError, EngineInfo
+from stream import health
 from stream import subscribe as client
 from stream.config import Config
 from stream.journal import Journal, JournalError
+from stream.monitor import MonitorError
 from stream.plan import Plan, make_plan
 from stream.publish import Publisher, PublishError
 from stream.serve import _note, serve
@@ -144,3 +149,45 @@ def test_it_ends_within_seconds(motion_bundle: Bundle, tmp_path: Path) -> None:
         begun_s = time.monotonic()
         assert serve(config, make_plan(config), stop, lambda events: None)
         assert time.monotonic() - begun_s < 20
+
+
+def test_a_main_loop_that_hangs_is_told(
+    motion_bundle: Bundle,
+    tmp_path: Path,
+    walking: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a thread that does not hang with it."""
+    monkeypatch.setattr(health, "STUCK_S", 0.3)
+    caplog.set_level("INFO")
+    answers: list[int] = []
+
+    def ask(url: str) -> int:
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def hang(service: Service) -> None:
+        if len(answers) < 2:
+            (url,) = re.findall(r"metrics and health address=(\S+)", caplog.text)
+            answers.append(ask(url))
+            if len(answers) == 2:  # this turn lasts
+                time.sleep(0.6)
+                answers.append(ask(url))
+
+    config = config_of(motion_bundle, tmp_path, f"a={walking}").with_options(metrics="127.0.0.1:0")
+    assert serve(config, make_plan(config), threading.Event(), lambda events: None, on_turn=hang)
+    assert answers == [200, 200, 503]
+    assert not [thread for thread in threading.enumerate() if thread.name == "monitor"]
+
+
+def test_metrics_that_cannot_be_served(motion_bundle: Bundle, tmp_path: Path, walking: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        config = config_of(motion_bundle, tmp_path, f"a={walking}").with_options(metrics=address)
+        with pytest.raises(MonitorError, match=f"cannot serve metrics at {address}.*choose another with --metrics"):
+            run(config)
+    assert not (tmp_path / "e.sqlite3").exists()

@@ -22,13 +22,15 @@ from engine.bundle import Bundle
 from engine.runtime.openvino import OpenVINOEngine
 from stream.capture import CapturePool
 from stream.config import Config
+from stream.demo.film import FilmCamera
 from stream.events import Phase
 from stream.frame import ClockSource, StreamKey, Window
-from stream.journal import Journal, JournalError
+from stream.journal import Journal
 from stream.messages import CameraFinished, EpochEnded, Message, WindowReady
 from stream.plan import make_plan
 from stream.publish import Publisher
-from stream.recognition import Recognition, Recognized, Result, Skipped
+from stream.recognition import Recognition
+from stream.result import Recognized, Result, Skipped
 from stream.scheduler import SkipReason
 from stream.service import Service
 from stream.wire import EventMessage, StatusMessage
@@ -36,7 +38,7 @@ from tests import video
 from tests.capture_watch import workers_of
 from tests.formula_bundle import SPEC
 from tests.rtsp_server import RtspServer
-from tests.video_file import steady, write_video
+from tests.video_file import Picture, steady, write_video
 
 
 class Bench:
@@ -45,6 +47,8 @@ class Bench:
     def __init__(self, folder: Path, bundle: Bundle, capture: Any, make_recognition: Callable[[Any], Any]) -> None:
         self.folder, self._bundle, self._capture, self._make_recognition = folder, bundle, capture, make_recognition
         self.events: list[EventMessage] = []
+        self.windows: list[tuple[Recognized, float]] = []
+        self.skips: list[tuple[StreamKey, SkipReason]] = []
         self.stop = threading.Event()
         self.done: bool | None = None
         self.error: BaseException | None = None
@@ -75,7 +79,16 @@ class Bench:
                 publisher = Publisher(self.journal, address="tcp://127.0.0.1:0", replay="tcp://127.0.0.1:0")
                 stack.callback(publisher.close)
                 self.address = publisher.address
-                self.service = Service(plan.cameras, capture, recognition, publisher, self._told, note=note)
+                self.service = Service(
+                    plan.cameras,
+                    capture,
+                    recognition,
+                    publisher,
+                    self._told,
+                    note=note,
+                    on_window=lambda recognized, latency_s: self.windows.append((recognized, latency_s)),
+                    on_skip=lambda stream, reason: self.skips.append((stream, reason)),
+                )
                 self._ready.set()
                 self.done = self.service.run(self.stop)
             except BaseException as error:  # noqa: BLE001  # the test looks at it
@@ -125,7 +138,7 @@ def bench(tmp_path: Path, motion_bundle: Bundle) -> Iterator[Bench]:
     made.close()
 
 
-def still(path: Path) -> Path:
+def still_film(path: Path) -> Path:
     return video.write_video(path, [video.flat(160, 120, 90)] * 60, 160, 120, fps=15)
 
 
@@ -147,7 +160,7 @@ def test_a_file_from_its_beginning_to_its_end(bench: Bench, walking: Path) -> No
 
 
 def test_nothing_moves_and_nothing_is_said(bench: Bench, tmp_path: Path) -> None:
-    bench.start(f"cam={still(tmp_path / 'still.mp4')}")
+    bench.start(f"cam={still_film(tmp_path / 'still.mp4')}")
     assert bench.wait()
     assert bench.events == []
 
@@ -203,6 +216,23 @@ def test_a_live_camera_until_it_is_told_to_stop(bench: Bench) -> None:
     assert heard[-1] == bench.events[-1].id
 
 
+def test_a_live_camera_in_which_nothing_moves(bench: Bench, tmp_path: Path) -> None:
+    """Movement, four seconds of rest, movement again: both are events, and most of the rest is not computed."""
+    steps = [min(n, 20) + max(0, n - 80) for n in range(110)]
+    film = write_video(tmp_path / "film.mp4", [Picture(n / 15, step=step) for n, step in enumerate(steps)])
+    with FilmCamera([film]) as camera:
+        bench.start(f"cam={camera.url(0)}")
+        bench.until(lambda: bench.said.count(("cam", "start", None)) == 2, timeout_s=30)
+        bench.stop.set()
+        assert bench.wait()
+    idle = bench.skips.count((StreamKey("cam", "full"), SkipReason.IDLE))
+    assert idle >= 2
+    assert [recognized.woken for recognized, _ in bench.windows].count(True) == 1
+    starts = [event.pts.start_ns / 1e9 for event in bench.events if event.phase is Phase.START]
+    assert starts[1] - starts[0] == pytest.approx(5.33, abs=0.6)
+    assert all(latency_s < 3 for _, latency_s in bench.windows)
+
+
 def test_a_worker_that_is_killed(bench: Bench) -> None:
     with RtspServer("camera", "--fps", "15", "--size", "160x120") as server:
         bench.start(f"cam={server.url()}")
@@ -229,7 +259,7 @@ def test_a_server_that_dies_and_returns(bench: Bench) -> None:
         assert bench.wait()
 
 
-def test_a_journal_on_a_full_disk(bench: Bench, walking: Path) -> None:
+def test_a_journal_on_a_full_disk(bench: Bench, walking: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fill(journal: Journal) -> None:
         """No page is left, and none that has room for an event."""
         pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
@@ -240,8 +270,10 @@ def test_a_journal_on_a_full_disk(bench: Bench, walking: Path) -> None:
                 journal._db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
 
     bench.start(f"cam={walking}", opened=fill)
-    with pytest.raises(JournalError, match="cannot be written: database or disk is full"):
-        bench.wait()
+    assert bench.wait()
+    assert [phase for _, phase, _ in bench.said] == ["start", "end"]
+    assert "cannot be written: database or disk is full; recognition goes on" in caplog.text
+    assert f"of this run, events 1 to {len(bench.events)} are lost" in caplog.text  # there was no room to the end
 
 
 def test_who_reads_events_may_break(bench: Bench, walking: Path) -> None:
@@ -269,6 +301,7 @@ class Script:
     def __init__(self, *turns: Message | Result) -> None:
         self.turns = list(turns)
         self.removed: list[StreamKey] = []
+        self.offered: list[tuple[int, bool, int, bool]] = []  # index, active, idle_before, woken
         self.wakeup = 0  # standard input: poll never needs it
 
     def __enter__(self) -> Script:
@@ -280,7 +313,9 @@ class Script:
     def start(self, *_: object) -> None: ...
     def stop(self) -> None: ...
     def add(self, *_: object, **__: object) -> None: ...
-    def offer(self, *_: object) -> None: ...
+
+    def offer(self, ready: WindowReady, *, active: bool, idle_before: int, woken: bool) -> None:
+        self.offered.append((ready.index, active, idle_before, woken))
 
     def remove(self, stream: StreamKey) -> None:
         self.removed.append(stream)
@@ -301,8 +336,12 @@ CAM = StreamKey("cam", "full")
 MOVING, QUIET = 9.0, -9.0
 
 
-def ready(index: int, epoch: int = 0) -> WindowReady:
-    return WindowReady(CAM, epoch, index, 0, index)
+def ready(index: int, epoch: int = 0, motion: float = 99.0) -> WindowReady:
+    return WindowReady(CAM, epoch, index, 0, index, motion)
+
+
+def still(index: int, epoch: int = 0) -> WindowReady:
+    return ready(index, epoch, motion=0.0)
 
 
 def result(window: WindowReady, move: float = MOVING, *, finite: bool = True) -> Recognized:
@@ -363,6 +402,83 @@ def test_skipped_windows_end_nothing_and_are_counted(tmp_path: Path, motion_bund
     assert [(phase, reason) for _, phase, reason in bench.said] == [("start", None), ("end", "eof")]
     assert bench.service is not None
     assert bench.service.cameras["cam"].zones["full"].skipped == {"backlog": 1, "overwritten": 1}
+    assert bench.skips == [(CAM, SkipReason.BACKLOG), (CAM, SkipReason.OVERWRITTEN)]
+    assert [recognized.ready.index for recognized, _ in bench.windows] == [0, 3]
+
+
+def test_a_zone_at_rest_is_not_computed(
+    tmp_path: Path, motion_bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the second still window on. As it wakes, the window before goes first; nothing is logged as a fault."""
+    bench, script = told(
+        tmp_path,
+        motion_bundle,
+        *(step for n in range(2) for step in (ready(n), result(ready(n), QUIET))),
+        still(2),
+        result(still(2), QUIET),
+        *(still(n) for n in range(3, 6)),
+        ready(6),
+        result(still(5), QUIET),
+        result(ready(6)),
+        EpochEnded(CAM, 0, "eof", None),
+    )
+    assert script.offered == [
+        (0, False, 0, False),
+        (1, False, 0, False),
+        (2, False, 0, False),
+        (5, False, 2, True),
+        (6, False, 2, False),
+    ]
+    assert bench.skips == [(CAM, SkipReason.IDLE)] * 2
+    assert [(phase, reason) for _, phase, reason in bench.said] == [("start", None), ("end", "eof")]
+    assert not [record for record in caplog.records if "skipped" in record.getMessage()]
+
+
+def test_an_epoch_that_ends_at_rest(tmp_path: Path, motion_bundle: Bundle) -> None:
+    """The window held back keeps nothing waiting, and the next epoch's first window is computed."""
+    bench, script = told(
+        tmp_path,
+        motion_bundle,
+        still(0),
+        result(still(0), QUIET),
+        still(1),
+        EpochEnded(CAM, 0, "gap", None),
+        still(0, epoch=1),
+        result(still(0, epoch=1), QUIET),
+        still(1, epoch=1),
+        EpochEnded(CAM, 1, "eof", None),
+    )
+    assert [(index, idle_before) for index, _, idle_before, _ in script.offered] == [(0, 0), (0, 0)]
+    assert bench.skips == [(CAM, SkipReason.IDLE)] * 2
+
+
+def test_a_zone_with_an_event_is_never_at_rest(tmp_path: Path, motion_bundle: Bundle) -> None:
+    """However still it is, until the event has ended: after the merge gap, with the window after."""
+    _, script = told(
+        tmp_path,
+        motion_bundle,
+        *(step for n in range(4) for step in (still(n), result(still(n), MOVING if n < 3 else QUIET))),
+        still(4),
+        EpochEnded(CAM, 0, "eof", None),
+    )
+    assert [(index, active) for index, active, _, _ in script.offered] == [
+        (0, False),
+        (1, True),
+        (2, True),
+        (3, True),
+    ]
+
+
+def test_a_zone_with_a_window_on_its_way_is_not_at_rest(tmp_path: Path, motion_bundle: Bundle) -> None:
+    """What will come of it may be an event."""
+    _, script = told(
+        tmp_path,
+        motion_bundle,
+        *(still(n) for n in range(3)),
+        *(result(still(n), QUIET) for n in range(3)),
+        EpochEnded(CAM, 0, "eof", None),
+    )
+    assert [index for index, *_ in script.offered] == [0, 1, 2]
 
 
 def test_events_name_the_model_by_its_fingerprint(tmp_path: Path, motion_bundle: Bundle) -> None:

@@ -386,3 +386,26 @@ def test_closing_leaves_nothing_and_is_quick(camera: RtspServer, films: Path) ->
     assert time.monotonic() - begun < 20
     assert left()[1] <= descriptors
     assert left()[0] <= threads + 3  # GStreamer keeps a pool of idle threads
+
+
+# ---- a reader that is late
+
+
+def test_pictures_that_were_not_read_in_time_are_counted() -> None:
+    """Against the times of those that were read: the server's pictures are exactly 50 ms apart."""
+    with RtspServer("camera", "--fps", "20", "--size", "160x120") as server, Source(server.url()) as source:
+        got = frames(source, 25)
+        assert source.dropped == 0
+        time.sleep(1.5)
+        got += frames(source, 45)
+    sent = round((got[-1].pts_ns - got[0].pts_ns) / (NS_PER_S / 20)) + 1
+    assert source.dropped == sent - len(got)
+    assert source.dropped >= 20
+
+
+def test_a_file_is_never_read_too_late(films: Path) -> None:
+    with Source(str(films / "h264.mp4")) as source:
+        frames(source, 5)
+        time.sleep(1.1)
+        frames(source, 20)
+        assert source.dropped == 0

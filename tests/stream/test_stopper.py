@@ -50,6 +50,14 @@ def test_under_nohup_a_closed_terminal_does_not_matter() -> None:
         assert not stopper.event.is_set()
 
 
+def test_under_nohup_a_wish_to_reload_is_heard() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Stopper(reloads=True) as stopper:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stopper.reload_requested()
+        assert not stopper.event.is_set()
+
+
 def test_a_process_started_while_signals_are_held_back_never_gets_them() -> None:
     with Stopper() as stopper:
         with held_back():

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,14 +18,13 @@ import zmq
 
 from stream import subscribe
 from stream import subscription as subscription_module
-from stream.events import EndReason, Phase
 from stream.journal import Journal, Retention
 from stream.publish import Publisher
 from stream.security import ClientCurve, KeyPair, ServerCurve
 from stream.sequence import Gap
 from stream.subscription import Item, SubscribeError, Subscription
 from stream.wire import EventMessage, HeartbeatMessage, Position, StatusMessage
-from tests.event_publisher import Feed, PublisherThread, free_addresses, publisher_in, read_journal
+from tests.event_publisher import Feed, PublisherThread, free_addresses, publisher_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,25 +102,6 @@ def collect(address: str, **options: object) -> Collector:
 
 def connected(client: Collector) -> None:
     client.until(lambda: any(isinstance(item, HeartbeatMessage) for item in client.items))
-
-
-@contextmanager
-def publisher_process(folder: Path, addresses: Addresses, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Killed at the end unless it has ended before."""
-    process = subprocess.Popen(
-        [sys.executable, "tests/event_publisher.py", str(folder / "events.sqlite3"), *addresses, *more],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline()
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 class Relay:
@@ -443,52 +421,6 @@ def test_ipv6(tmp_path: Path) -> None:
     with PublisherThread(tmp_path, addresses) as server:  # type: ignore[arg-type]
         sent = server.fill(5)
         assert list(subscribe.events(addresses[0], since="first", timeout_s=0.5)) == sent
-
-
-@pytest.mark.parametrize("camera", [None, "camera-1"])
-def test_killed_publishers(tmp_path: Path, addresses: Addresses, camera: str | None) -> None:
-    """kill -9 at random moments: no event is missing, doubled or out of order at the client."""
-    chance = random.Random(5)
-    kills = int(os.environ.get("SWINSTREAM_KILLS", "4"))
-    with collect(addresses[0], since="first", camera=camera) as client:
-        for _ in range(kills):
-            with publisher_process(tmp_path, addresses, "3"):
-                time.sleep(chance.uniform(0.0, 0.6))
-        with publisher_process(tmp_path, addresses, "3") as process:
-            time.sleep(0.5)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-        with PublisherThread(tmp_path, addresses) as server:
-            assert server.call(lambda publisher: publisher._journal.recovered) == []
-            last = server.fill(5, "camera-1")[-1]
-            client.until(lambda: bool(client.events) and client.events[-1] == last)
-        client.close()
-    expected = [m for m in read_journal(tmp_path) if camera in (None, m.camera)]
-    assert client.events == expected
-    assert client.gaps == []
-    assert len({m.run for m in expected}) == kills + 2
-    told: dict[str, list[EventMessage]] = {}
-    for message in client.events:
-        told.setdefault(message.id, []).append(message)
-    assert all([m.phase for m in ms][::-1][0] is Phase.END for ms in told.values())
-    assert all([m.phase for m in ms].count(Phase.END) == 1 for ms in told.values())
-    assert any(m.reason is EndReason.CRASHED for m in client.events)
-
-
-def test_killed_publishers_and_clients_that_come_and_go(tmp_path: Path, addresses: Addresses) -> None:
-    chance = random.Random(6)
-    got: list[EventMessage] = []
-    for _ in range(3):
-        with publisher_process(tmp_path, addresses, "2"):
-            since = got[-1].position if got else "first"
-            with collect(addresses[0], since=since) as client:
-                client.until(lambda c=client: len(c.events) > 20)  # type: ignore[misc]
-                time.sleep(chance.uniform(0.0, 0.2))
-            got += client.events
-            time.sleep(chance.uniform(0.0, 0.2))
-    with PublisherThread(tmp_path, addresses):
-        got += subscribe.events(addresses[0], since=got[-1].position, timeout_s=1)
-    assert got == read_journal(tmp_path)
 
 
 def test_another_journal_is_a_gap_and_then_goes_on(tmp_path: Path, addresses: Addresses) -> None:

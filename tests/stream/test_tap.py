@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -278,6 +279,32 @@ def test_a_zone_outside_the_picture_is_refused() -> None:
     bench = Bench(dataclasses.replace(TASK, zone=Zone(0, 0, 100, 100, unit="pixel")))
     with pytest.raises(ZoneError, match="64x48"):
         bench.feed([0])
+
+
+def motions(bench: Bench) -> list[float]:
+    return [told.motion for told in bench.told if isinstance(told, WindowReady)]
+
+
+def test_motion_is_measured_against_the_window_before() -> None:
+    """A grey of 50 for three windows, then one more each tick."""
+    bench = Bench()
+    for tick in range(20):
+        bench.tap.frame(frame(tick, luma=50 + max(0, tick - 11)))
+    assert motions(bench) == [0, 0, 0, 4, 7]
+
+
+def test_motion_is_not_measured_across_a_gap() -> None:
+    bench = Bench()
+    for tick in (*range(4), *range(100, 108)):
+        bench.tap.frame(frame(tick, luma=50 if tick < 100 else 90))
+    assert motions(bench) == [0, 0, 0]
+
+
+def test_motion_of_a_file_is_unknown() -> None:
+    """So that every window of it is computed."""
+    bench = Bench(pause=lambda seconds: None)
+    bench.feed(range(8))
+    assert motions(bench) == [math.inf, math.inf]
 
 
 def test_counts_add_up() -> None:

@@ -51,6 +51,30 @@ def test_any_text_can_be_redacted() -> None:
     assert redact("cannot open rtsp://a:b@h/x?pwd=c rtsp://d@e") == "cannot open rtsp://***@h/x?pwd=*** rtsp://***@e"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp:/admin:abc123@h/x",
+        "rtsp//admin:abc123@h/x",
+        "rtsp:admin:abc123@h/x",
+        "/etc/cameras/rtsp:/admin:abc123@h/x",
+        "admin:abc123@h/x",
+        "//h/user=admin_password=abc123",
+        "HTTP:/h/x",
+    ],
+)
+def test_an_address_without_its_scheme_is_no_path(text: str) -> None:
+    with pytest.raises(UriError, match="needs `://`"):
+        CameraUri.parse(text)
+    assert without_address(text) == "***"
+
+
+def test_secrets_in_a_file_s_path_are_hidden() -> None:
+    uri = CameraUri.parse("file:///films/user=admin&password=abc123/a b.mp4")
+    assert str(uri) == "file:///films/user%3Dadmin%26password%3D***/a%20b.mp4"
+    assert uri.path == "/films/user=admin&password=abc123/a b.mp4"
+
+
 @pytest.mark.parametrize("password", ["pa/ss", "s3c#ret", "who?", "p@ss/w", "%zz"])
 def test_an_unescaped_password_is_hidden_in_any_text(password: str) -> None:
     text = f"rtsp://admin:{password}@h/x"

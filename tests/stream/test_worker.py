@@ -15,9 +15,11 @@ from stream import worker
 from stream.channel import Channel
 from stream.frame import StreamKey
 from stream.messages import CameraFinished, CameraStatus, EpochEnded, StopWorker, WindowReady, WorkerAlive
+from stream.pulse import HEART_BYTES
+from stream.ring import SharedBlock
 from stream.worker import Outbox
 
-START = "import sys; from stream.worker import main; main(int(sys.argv[1]))"
+START = "import sys; from stream.worker import main; main(*map(int, sys.argv[1:]))"
 STREAM = StreamKey("cam", "full")
 
 
@@ -25,11 +27,19 @@ def ready(n: int) -> WindowReady:
     return WindowReady(STREAM, 0, n, 0, n * 12)
 
 
+def start(program: str, channel: socket.socket, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    heart = SharedBlock.create(HEART_BYTES)
+    ends = [channel.fileno(), heart.descriptor]
+    process = subprocess.Popen([sys.executable, "-c", program, *map(str, ends)], pass_fds=ends, stderr=stderr)
+    heart.close_descriptor()
+    return process
+
+
 @pytest.fixture
 def started() -> Iterator[tuple[Channel, subprocess.Popen[bytes]]]:
     ours, theirs = Channel.pair()
     with theirs:
-        process = subprocess.Popen([sys.executable, "-c", START, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+        process = start(START, theirs)
     yield ours, process
     process.kill()
     process.wait()
@@ -70,12 +80,10 @@ def test_ends_with_an_error_when_it_does_not_understand_the_core() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall(b"\x04\x00\x00\x00nope")
-        command = [sys.executable, "-c", START, str(theirs.fileno())]
-        ended = subprocess.run(
-            command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=20, check=False
-        )
-    assert ended.returncode == 1
-    assert "UnpicklingError" in ended.stderr
+        process = start(START, theirs, stderr=subprocess.PIPE)
+        _, error = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert b"UnpicklingError" in error
 
 
 STUCK = """
@@ -84,15 +92,14 @@ from stream import worker
 worker.STUCK_S = 1
 # A C function called without letting go of Python's lock, as a faulty decoder's binding would.
 threading.Timer(0.5, ctypes.PyDLL(None).sleep, [60]).start()
-worker.main(int(sys.argv[1]))
+worker.main(*map(int, sys.argv[1:]))
 """
 
 
 def test_the_watchdog_ends_a_worker_whose_lock_is_held() -> None:
     ours, theirs = Channel.pair()
     with theirs:
-        command = [sys.executable, "-c", STUCK, str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
+        process = start(STUCK, theirs, stderr=subprocess.DEVNULL)
     try:
         assert process.wait(20.0) == 1
     finally:

@@ -20,7 +20,7 @@ from stream.clip import ClipBuilder
 from stream.demo.scene import Scene, shoot
 from stream.flow import make_flow
 from stream.frame import NS_PER_S, ClockSource, StreamKey, Window
-from stream.recognition import FORGET_AFTER_SKIPS
+from stream.runner import FORGET_AFTER_SKIPS
 from train.config import TrainConfig, TrainError
 from train.data.augment import draw_stretch, draw_view
 from train.data.cache import cache_folder

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from engine.bundle import Bundle, _sha256
 from engine.cache import EngineCache
 from engine.parity import ParityError
 from engine.runtime.base import EngineError
-from engine.runtime.choose import choose_engine
+from engine.runtime.choose import choose_engine, prefer
 from engine.trial import try_tensorrt
+from tests.engine.runtime.pretended_driver import install
 
 without_gpu = pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="what is said where there is no GPU")
 
@@ -52,6 +54,20 @@ def test_auto_falls_back_and_says_why(bundle):
     assert engine.info.reason.startswith("no TensorRT: ")
     assert "no TensorRT" in str(engine.info)
     assert choose_engine(bundle, "openvino").info.reason == ""
+
+
+def test_tensorrt_is_preferred_once_all_that_it_takes_is_there(tmp_path, monkeypatch, motion_bundle):
+    """In the order in which things are got: GPU, TensorRT, PyCUDA."""
+    install(tmp_path, monkeypatch, gpus=1, capability=(9, 0))  # TensorRT for RTX is none for it
+    lacking = prefer(motion_bundle)
+    assert (lacking.library, lacking.reason.split(" (")[0]) == (None, "no TensorRT: tensorrt is not installed")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "tensorrt.py").write_text("")
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    assert prefer(motion_bundle).reason.startswith("no TensorRT: PyCUDA is missing: pip install")
+    (tmp_path / "pycuda.py").write_text("")
+    assert prefer(motion_bundle) == ("tensorrt", "fp16", "")
+    assert prefer(motion_bundle, "auto", "fp32").precision == "fp32"
 
 
 def test_an_engine_that_computes_something_else_is_not_served(bundle_folder):
