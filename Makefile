@@ -25,7 +25,7 @@ lint:
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest $(ARGS)
+	@scripts/test.sh $(ARGS)
 
 # On a machine with an NVIDIA GPU: engines of all precisions, parity, CUDA flow against DIS, and their speed.
 # Leaves gpu-report.xml and gpu-bench.jsonl.
