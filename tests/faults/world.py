@@ -176,7 +176,7 @@ class World:
             text.replace("password: ", "pasword: "),
             text.replace("@127.0.0.1:", "@127.0.0.1:x"),
             text + text,
-            text[: len(text) // 2],
+            text[: len(text) // 2] + "\n  - {name: ",  # cut off: without the last line it may be a sound file
             "",
         ]
         self._write(chance.choice([s for s in spoilt if s != text]))
