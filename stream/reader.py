@@ -13,14 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.spec import ModelSpec
-from stream.failure import EndOfStream
 from stream.frame import NS_PER_S, ClockSource, Frame, PlaneArray, StreamKey, Window
 from stream.sampler import Action, ClipSampler, Drop, Gap, Hold, Repeat, Take
 from stream.source import Source
 from stream.zone import FULL, Zone, ZoneScaler
-
-# A file's decoder only waits for its reader; this is how often a very slow one is asked again.
-_READ_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +60,8 @@ def _read_ticks(path: str | Path, spec: ModelSpec, zone: Zone, start_s: float, e
     sampler = ClipSampler(spec.rate_hz, spec.ticks)
     maker: _TickMaker | None = None
     with Source(str(path)) as source:
-        while True:
-            try:
-                frame = source.read(_READ_S)
-            except EndOfStream:
-                break
-            if frame is None or frame.pts_ns < start_s * NS_PER_S:
+        for frame in source.frames():
+            if frame.pts_ns < start_s * NS_PER_S:
                 continue
             if end_s is not None and frame.pts_ns > end_s * NS_PER_S:
                 break

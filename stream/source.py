@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self
 
 from stream.buffer import Layout, buffer_bytes, planes
@@ -34,6 +34,9 @@ _SLICE_NS = 100_000_000
 _COUNT_EVERY_NS = NS_PER_S
 # How long to try, after a connection failed, to find out why.
 _PROBE_S = 3.0
+
+# A file's decoder only waits for its reader; this is how often a very slow one is asked again.
+_PATIENCE_S = 1.0
 
 _NTP_TO_UNIX_NS = 2_208_988_800 * NS_PER_S
 # Some servers put their uptime into the NTP field of a sender report; no camera is from before 2000.
@@ -134,6 +137,16 @@ class Source:
                 raise SourceError(ErrorClass.TIMEOUT, f"{self.uri}: no picture for {self.options.timeout_s:g} s")
             if elapsed_ns >= timeout_ns:
                 return None
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame until the end of the file. Raises SourceError."""
+        while True:
+            try:
+                frame = self.read(_PATIENCE_S)
+            except EndOfStream:
+                return
+            if frame is not None:
+                yield frame
 
     def close(self) -> None:
         """Stop and release everything; may be called at any time, and again."""

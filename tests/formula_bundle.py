@@ -6,8 +6,10 @@ many windows the state has seen, minus 64 (so it is never an event). A wholly wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,13 +103,20 @@ def _graph() -> onnx.ModelProto:
         *(node("Unsqueeze", [name, "last"], [f"{name}_column"]) for name in ("move", "count", "none")),
         node("Concat", ["move_column", "count_column", "none_column"], ["logits"], axis=2),
     ]
+    return graph_of(SPEC, "motion", nodes, constants)
+
+
+def graph_of(
+    spec: ModelSpec, name: str, nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Any]
+) -> onnx.ModelProto:
+    """A checked graph with the spec's inputs and outputs, its batch dynamic. constants: initializers by name."""
     kinds = {"uint8": TensorProto.UINT8, "float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT}
     inputs, outputs = (
         [helper.make_tensor_value_info(t.name, kinds[t.dtype], ["N", *t.shape]) for t in tensors]
-        for tensors in (SPEC.inputs, SPEC.outputs)
+        for tensors in (spec.inputs, spec.outputs)
     )
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "motion", inputs, outputs, initializers)
+    graph = helper.make_graph(nodes, name, inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     return model

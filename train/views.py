@@ -18,7 +18,7 @@ from engine.runtime.base import Engine
 from engine.softmax import softmax
 from engine.spec import ModelSpec
 from stream.clip import ClipBuilder
-from stream.failure import EndOfStream, ErrorClass, SourceError
+from stream.failure import ErrorClass, SourceError
 from stream.frame import Window
 from stream.reader import read_windows
 from stream.source import Source
@@ -75,13 +75,9 @@ def evaluate_views(
 def _size(path: Path) -> tuple[int, int]:
     """Height and width of a video's first picture."""
     with Source(str(path)) as source:
-        while True:
-            try:
-                frame = source.read(1.0)
-            except EndOfStream:
-                raise SourceError(ErrorClass.EOF, f"{path} has no picture") from None
-            if frame is not None:
-                return frame.height, frame.width
+        for frame in source.frames():
+            return frame.height, frame.width
+    raise SourceError(ErrorClass.EOF, f"{path} has no picture")
 
 
 def _views(ref: ClipRef, spec: ModelSpec, zone: Zone, count: int) -> list[Window]:

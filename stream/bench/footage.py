@@ -21,7 +21,7 @@ from platformdirs import user_cache_path
 from engine.spec import NONE_LABEL
 from stream.demo.figure import Canvas
 from stream.demo.player import Player
-from stream.demo.record import RecordError, write_mp4
+from stream.demo.record import RecordError, encoder, write_mp4
 from stream.demo.scene import Lens, Scene
 from stream.demo.schedule import ROUND_S, Programme, Span
 from stream.frame import NS_PER_S
@@ -112,9 +112,7 @@ def transcode(source: Path, target: Path, picture: Format) -> None:
     _run(
         "filesrc name=in ! decodebin ! videoconvert ! videoscale ! videorate ! "
         f"video/x-raw,format=I420,width={picture.width},height={picture.height},framerate={picture.fps}/1,"
-        "pixel-aspect-ratio=1/1 ! "
-        f"x264enc tune=zerolatency speed-preset={_PRESET} threads=1 bitrate={_BITRATE_KBIT} "
-        f"key-int-max={2 * picture.fps} ! h264parse ! mp4mux ! filesink name=out",
+        f"pixel-aspect-ratio=1/1 ! {encoder(picture.fps, _BITRATE_KBIT, _PRESET)}",
         {"in": source, "out": target},
         f"cannot transcode {source}",
     )

@@ -56,8 +56,7 @@ def write_mp4(
         raise ValueError(f"H.264 wants even sizes, not {width}x{height}")
     pipeline = Gst.parse_launch(
         "appsrc name=in format=time block=true max-bytes=8000000 ! videoconvert ! video/x-raw,format=I420 ! "
-        f"x264enc tune=zerolatency speed-preset={speed_preset} threads=1 bitrate={bitrate_kbit} "
-        f"key-int-max={max(1, round(2 * fps))} ! h264parse ! mp4mux ! filesink name=out"
+        + encoder(fps, bitrate_kbit, speed_preset)
     )
     source = pipeline.get_by_name("in")
     numerator, denominator = _rational(fps)
@@ -91,6 +90,14 @@ def write_mp4(
         return count
     finally:
         pipeline.set_state(Gst.State.NULL)
+
+
+def encoder(fps: float, bitrate_kbit: int, speed_preset: str) -> str:
+    """GStreamer elements from I420 pictures to a file named `out`, see `write_mp4`."""
+    return (
+        f"x264enc tune=zerolatency speed-preset={speed_preset} threads=1 bitrate={bitrate_kbit} "
+        f"key-int-max={max(1, round(2 * fps))} ! h264parse ! mp4mux ! filesink name=out"
+    )
 
 
 def _chain(first: Canvas, rest: Iterable[Canvas]) -> Iterable[Canvas]:

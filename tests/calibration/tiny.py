@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from calibration.network import OrtNetwork, zero_states
 from engine.bundle import Bundle, save_bundle
 from engine.parity import MIN_WINDOWS, Reference
 from engine.spec import ModelSpec
-from tests.formula_bundle import SPEC
+from tests.formula_bundle import SPEC, graph_of
 
 CHANNELS = 6
 OUTLIER = 40.0  # of the LayerNorm's scale, in one channel
@@ -103,13 +103,4 @@ def tiny_graph(spec: ModelSpec = SPEC) -> onnx.ModelProto:
         node("Unsqueeze", ["little", "last"], ["before"]),
         node("Add", ["now", "before"], ["logits"]),
     ]
-    kinds = {"uint8": TensorProto.UINT8, "float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT}
-    inputs, outputs = (
-        [helper.make_tensor_value_info(t.name, kinds[t.dtype], ["N", *t.shape]) for t in tensors]
-        for tensors in (spec.inputs, spec.outputs)
-    )
-    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return graph_of(spec, "tiny", nodes, constants)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,12 @@ def settings(spec: ModelSpec, clips: Path) -> dict[str, Any]:
 @pytest.fixture
 def config(settings: dict[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate(settings)
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file of more than 10 kB may be written, here and in processes started from here."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

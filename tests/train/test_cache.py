@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,15 +85,6 @@ def test_parts_that_a_killed_process_left_are_swept(folder: Path) -> None:
     os.utime(old, (0, new.stat().st_mtime - LEFTOVER_S - 60))
     cache_folder(str(folder))
     assert list(folder.iterdir()) == [new]
-
-
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    """No file of more than 10 kB may be written."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(ref: ClipRef, folder: Path, no_room: None) -> None:

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
-import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +54,6 @@ def test_what_was_made_before_an_interruption_is_not_made_again(refs: list[ClipR
     prepare(cache, refs[:3], QUIET)
     assert file.stat().st_ino == before
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
-
-
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    """No file of more than 10 kB may be written, here and in processes started from here."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_stops(refs: list[ClipRef], tmp_path: Path, no_room: None) -> None:

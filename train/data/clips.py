@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.spec import NONE_LABEL
-from stream.failure import EndOfStream
-from stream.frame import Frame, PlaneArray
+from stream.frame import PlaneArray
 from stream.home import expanded
 from stream.source import Source
 from train.config import TrainError
@@ -114,37 +112,27 @@ def load_footage(ref: ClipRef, max_height: int) -> Footage:
     vs: list[PlaneArray] = []
     pts: list[float] = []
     full_range = False
-    for frame in _frames(ref.path):
-        t = frame.pts_ns / 1e9
-        if t < ref.start_s:
-            continue
-        if ref.end_s is not None and t > ref.end_s:
-            break
-        y, u, v = frame.y, frame.u, frame.v
-        while y.shape[0] > max_height:
-            y, u, v = (_halve(plane) for plane in (y, u, v))
-        if ys and y.shape != ys[0].shape:
-            raise TrainError(f"{ref.path}: the size of its pictures changes at {t:.1f} s")
-        ys.append(y.copy())
-        us.append(u.copy())
-        vs.append(v.copy())
-        pts.append(t)
-        full_range = frame.full_range
+    with Source(str(ref.path)) as source:
+        for frame in source.frames():
+            t = frame.pts_ns / 1e9
+            if t < ref.start_s:
+                continue
+            if ref.end_s is not None and t > ref.end_s:
+                break
+            y, u, v = frame.y, frame.u, frame.v
+            while y.shape[0] > max_height:
+                y, u, v = (_halve(plane) for plane in (y, u, v))
+            if ys and y.shape != ys[0].shape:
+                raise TrainError(f"{ref.path}: the size of its pictures changes at {t:.1f} s")
+            ys.append(y.copy())
+            us.append(u.copy())
+            vs.append(v.copy())
+            pts.append(t)
+            full_range = frame.full_range
     if len(ys) < 2 or pts[-1] <= pts[0]:
         raise TrainError(f"{ref.path}: only {len(ys)} frames between {ref.start_s} s and {ref.end_s or 'its end'}")
     start = np.asarray(pts, np.float64)
     return Footage(ref, np.stack(ys), np.stack(us), np.stack(vs), start - start[0], full_range)
-
-
-def _frames(path: Path) -> Iterator[Frame]:
-    with Source(str(path)) as source:
-        while True:
-            try:
-                frame = source.read(1.0)
-            except EndOfStream:
-                return
-            if frame is not None:
-                yield frame
 
 
 def _halve(plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,6 @@ import pytest
 from stream.bench.footage import Film, FootageError, Format, films_for, lengthened, still_film
 from stream.demo.record import write_mp4
 from stream.demo.schedule import Span
-from stream.failure import EndOfStream
 from stream.source import Source
 
 SMALL = Format(64, 64, 5)
@@ -30,13 +29,8 @@ def brightening(path: Path, frames: int = 20) -> Path:
 def pictures(path: Path) -> Iterator[tuple[int, float]]:
     """PTS in milliseconds and mean luma of every frame."""
     with Source(str(path)) as source:
-        while True:
-            try:
-                frame = source.read(1.0)
-            except EndOfStream:
-                return
-            if frame is not None:
-                yield round(frame.pts_ns / 1e6), float(frame.y.mean())
+        for frame in source.frames():
+            yield round(frame.pts_ns / 1e6), float(frame.y.mean())
 
 
 def test_a_film_is_joined_to_itself_without_a_seam(tmp_path: Path) -> None:
