@@ -361,7 +361,7 @@ def test_a_worker_of_no_use_is_replaced_within_five_seconds(
         last = [ready for ready in watch.of(WindowReady) if ready.stream.camera == "one"][-1]
         assert watch.pool.window(last) is None
         assert watch.until_state("lost").error == ErrorClass.PROTOCOL
-        assert watch.until(WindowReady).epoch > last.epoch
+        assert watch.until(WindowReady, lambda ready: ready.stream.camera == "one").epoch > last.epoch
         assert time.monotonic() - begun_s < 5.0
         watch.until_gone(old)
         assert watch.worker().pid != old.pid
