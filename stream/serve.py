@@ -14,6 +14,7 @@ from stream.config import Config
 from stream.frame import StreamKey
 from stream.journal import Journal
 from stream.logs import fields
+from stream.memory import Trimmer
 from stream.monitor import Monitor
 from stream.plan import Plan, with_uri
 from stream.publish import Publisher
@@ -112,6 +113,7 @@ def serve(
         if reload is not None:
             load, requested = reload
             reloader = Reloader(load, _telling(requested, watchdog.reloading), config, plan, recognition, urls)
+        trimmer = Trimmer()
         stack.callback(watchdog.stopping)
         if monitor is not None:
             stack.callback(monitor.health.stopping)
@@ -128,6 +130,7 @@ def serve(
                 if monitor is not None:
                     monitor.turn(parts, busy=reloader is not None and reloader.pending)
                 watchdog.turn(lambda: summary(service))
+                trimmer.turn()
 
             return service.run(stop, turn)
 
