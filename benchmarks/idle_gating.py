@@ -31,7 +31,8 @@ from rich.table import Table
 
 from engine.bundle import Bundle
 from engine.runtime.openvino import OpenVINOEngine
-from stream.events import Change, EndReason, EventMachine, Phase, steps_of
+from stream.event_machine import EventMachine, steps_of
+from stream.events import Change, EndReason, Phase
 from stream.frame import NS_PER_S, StreamKey, Window
 from stream.gate import STILL_BELOW, IdleGate, MotionMeter
 from stream.messages import WindowReady

@@ -48,7 +48,7 @@ Run = dict[str, float]
 
 @contextmanager
 def misbehaving(kind: str, film: Path) -> Iterator[dict[str, str]]:
-    """A camera that does, by name; it begins to at once."""
+    """A camera that does, by name; it begins to at once. Raises SessionError where nobody came to watch it."""
     with FaultServer([film], cameras=[_NAME]) as server:
         over = threading.Event()
         killer = threading.Thread(target=_kill_again_and_again, args=(server, over))
@@ -60,6 +60,8 @@ def misbehaving(kind: str, film: Path) -> Iterator[dict[str, str]]:
             killer.start()
         try:
             yield {_NAME: server.url(_NAME)}
+            if not (server.asked(_NAME) if kind == "hangs" else server.played(_NAME) >= (2 if kind == "dies" else 1)):
+                raise SessionError(f"the camera that {kind} was not watched: nothing is shown")
         finally:
             over.set()
             if killer.is_alive():

@@ -36,7 +36,8 @@ import numpy as np
 import zmq
 from rich.progress import track
 
-from stream.events import EndReason, EventMachine, Phase, Rules, Step
+from stream.event_machine import EventMachine, Step
+from stream.events import EndReason, Phase, Rules
 from stream.frame import NS_PER_S, ClockSource, StreamKey
 from stream.journal import Journal, Retention
 from stream.publish import Publisher

@@ -27,7 +27,8 @@ import numpy as np
 from calibration.poisson import Budget, BudgetError, upper_bound
 from calibration.trace import Trace, count_events, margin_s
 from engine.spec import ModelSpec
-from stream.events import Rules, Step
+from stream.event_machine import Step
+from stream.events import Rules
 from stream.thresholds import Thresholds
 
 SETTING_SHARE = 1 / 3

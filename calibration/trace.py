@@ -14,7 +14,8 @@ from calibration.footage import Recording
 from calibration.observation import Observation
 from engine.softmax import softmax
 from engine.spec import ModelSpec
-from stream.events import EndReason, EventMachine, Phase, Rules, Step, steps_of
+from stream.event_machine import EventMachine, Step, steps_of
+from stream.events import EndReason, Phase, Rules
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@
                 if isinstance(message, WindowReady):
                     window = capture.window(message)
 
-Nothing here waits, except `stop`. All methods belong to one thread, except `window` and `skip`, which any thread
-may call. Pictures lie in memory without a name (see `stream.ring`) and workers notice when the core is gone, so
-nothing outlives the core but for a second, even after kill -9.
+Nothing here waits, except `stop`, and for a worker that does not take its commands (2 s at most). All methods belong
+to one thread, except `window` and `skip`, which any thread may call. Pictures lie in memory without a name (see
+`stream.ring`) and workers notice when the core is gone, so nothing outlives the core but for a second, even after
+kill -9.
 """
 
 from __future__ import annotations
@@ -77,8 +78,7 @@ class CapturePool:
         self._limit = workers if workers is not None else max(1, (os.cpu_count() or 1) // 2)
         self._shards: list[Shard] = []
         self._reaper = Reaper()
-        self._readers: dict[tuple[int, StreamKey], RingReader] = {}
-        self._ticks: dict[StreamKey, int] = {}
+        self._readers: dict[tuple[int, StreamKey], tuple[RingReader, int]] = {}  # and ticks of a window
         self._open: dict[StreamKey, int] = {}  # epochs of which something was told
         self._epochs: Counter[str] = Counter()  # per camera, the first epoch number not yet used
         self._block_numbers = itertools.count()
@@ -117,6 +117,15 @@ class CapturePool:
                 shard.worker.leaving[camera] = reason
                 self._send(shard.worker, RemoveCamera(camera, reason))
                 self._epochs[camera] += 1  # one more may be on its way
+
+    def forget(self, camera: str) -> None:
+        """Free the pictures of a camera that has finished: none of its windows will be fetched any more."""
+        self._readers = {key: reader for key, reader in self._readers.items() if key[1].camera != camera}
+        self._epochs.pop(camera, None)
+        used = {block for block, _ in self._readers}
+        for shard in self._shards:
+            if shard.worker is not None:
+                shard.worker.blocks &= used
 
     def cameras(self) -> set[str]:
         """The cameras being captured, or waiting for a worker."""
@@ -159,10 +168,10 @@ class CapturePool:
 
         out: uint8 [T, H*3//2, W] to copy the pictures into; None: a new array.
         """
-        reader = self._readers.get((ready.block, ready.stream))
-        if reader is None:
+        found = self._readers.get((ready.block, ready.stream))
+        if found is None:
             return None
-        ticks = self._ticks[ready.stream]
+        reader, ticks = found
         read = reader.read(ready.position, ticks, out)
         reader.release(ready.position + ticks)
         if read is None:
@@ -180,9 +189,10 @@ class CapturePool:
 
     def skip(self, ready: WindowReady) -> None:
         """This window will not be fetched: a file's reader may go on."""
-        reader = self._readers.get((ready.block, ready.stream))
-        if reader is not None:
-            reader.release(ready.position + self._ticks[ready.stream])
+        found = self._readers.get((ready.block, ready.stream))
+        if found is not None:
+            reader, ticks = found
+            reader.release(ready.position + ticks)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End every worker, by force after the time. Messages not received are lost. May be called again."""
@@ -237,20 +247,21 @@ class CapturePool:
 
     def _hand_over(self, worker: WorkerProcess, tasks: list[CameraTask]) -> None:
         rings: list[tuple[RingPlace, ...]] = []
-        shapes: list[tuple[StreamKey, int, RingShape]] = []
+        shapes: list[tuple[StreamKey, int, RingShape, int]] = []
         size = 0
         for task in tasks:
             places = []
             for zone in task.zones:
                 shape = RingShape.for_windows(RING_WINDOWS, zone.ticks, zone.height, zone.width)
                 places.append(RingPlace(size, shape.capacity))
-                shapes.append((StreamKey(task.name, zone.name), size, shape))
-                self._ticks[shapes[-1][0]] = zone.ticks
+                shapes.append((StreamKey(task.name, zone.name), size, shape, zone.ticks))
                 size += shape.nbytes
             rings.append(tuple(places))
         memory, block = SharedBlock.create(size), next(self._block_numbers)
         worker.blocks.add(block)
-        self._readers.update({(block, stream): RingReader(memory, offset, shape) for stream, offset, shape in shapes})
+        self._readers.update(
+            {(block, stream): (RingReader(memory, offset, shape), ticks) for stream, offset, shape, ticks in shapes}
+        )
         epochs = tuple(self._epochs[task.name] for task in tasks)
         self._send(worker, AddCameras(block, size, tuple(tasks), tuple(rings), epochs), memory.descriptor)
         memory.close_descriptor()
@@ -272,12 +283,10 @@ class CapturePool:
             case EpochEnded(stream=stream, epoch=epoch):
                 self._open.pop(stream, None)
                 self._epochs[stream.camera] = max(self._epochs[stream.camera], epoch + 1)
-            case CameraFinished(camera=name, reason="removed"):
-                gone = {key for key in self._readers if key[0] in worker.blocks and key[1].camera == name}
-                self._readers = {key: reader for key, reader in self._readers.items() if key not in gone}
-                worker.leaving.pop(name, None)
             case CameraFinished(camera=name):
-                worker.tasks.pop(name, None)  # its last windows are still to be fetched
+                # One that was told to end may have ended by itself a moment before.
+                if worker.leaving.pop(name, None) is None:
+                    worker.tasks.pop(name, None)
             case WorkerAlive(cpu_s=cpu_s):
                 worker.cpu_s = cpu_s
             case WorkerLog(level=level, logger=logger, text=text):

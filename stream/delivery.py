@@ -15,6 +15,7 @@ SPAN_NS = 3 * NS_PER_S
 DEGRADED_BELOW = 0.93  # of rate_hz
 RESTORED_ABOVE = 0.97
 FROZEN_BELOW = 0.25  # of the frames have a new time
+_MOST_FRAMES = 4096  # are remembered, however slowly a camera's time goes
 
 
 class DeliveryWatch:
@@ -22,7 +23,7 @@ class DeliveryWatch:
 
     def __init__(self, rate_hz: float) -> None:
         self._rate_hz = rate_hz
-        self._recent: deque[int] = deque()
+        self._recent: deque[int] = deque(maxlen=_MOST_FRAMES)
         self.degraded = False
 
     def frame(self, pts_ns: int) -> bool:

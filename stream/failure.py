@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -89,11 +90,26 @@ def classify(domain: str, code: int, message: str, debug: str) -> Failure:
 
 
 def connection_failure(host: str, port: int, timeout_s: float) -> Failure | None:
-    """Why a TCP connection cannot be made, found out by trying; None if it can."""
+    """Why a TCP connection cannot be made, found out by trying; None if it can. Takes no longer than timeout_s.
+
+    Asking the name service can take many times as long, and cannot be cut short: it is left to a thread of its own.
+    """
+    found: list[Failure | None] = []
+    thread = threading.Thread(target=lambda: found.append(_attempt(host, port, timeout_s)), daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return found[0] if found else Failure(ErrorClass.TIMEOUT, f"no answer from {host} in {timeout_s:g} s")
+
+
+def _attempt(host: str, port: int, timeout_s: float) -> Failure | None:
     try:
         socket.create_connection((host, port), timeout_s).close()
-    except socket.gaierror:
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:  # as after a network cut, so it is worth trying soon
+            return Failure(ErrorClass.TIMEOUT, f"the name service does not answer ({host})")
         return Failure(ErrorClass.NOT_FOUND, f"no host of this name is known ({host})")
+    except UnicodeError:
+        return Failure(ErrorClass.NOT_FOUND, f"{host} can be no host's name")
     except ConnectionRefusedError:
         return Failure(ErrorClass.REFUSED, f"nothing listens on port {port} there")
     except TimeoutError:

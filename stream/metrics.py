@@ -2,7 +2,8 @@
 
 Counts that the service keeps anyway are read from its snapshot when somebody asks; only latencies and events are
 observed as they happen. So a metric costs nothing until it is scraped, and a camera that is gone takes its series
-along. Labels are names from the configuration, labels of models and words from fixed lists: no address, no secret.
+along. Labels are names from the configuration, labels of models, words from fixed lists, and why an engine was not the
+first choice: no address, no secret.
 """
 
 from __future__ import annotations
@@ -205,7 +206,7 @@ def _zones(cameras: Iterable[CameraSnapshot]) -> list[Metric]:
     skipped = CounterMetricFamily(
         "swinstream_windows_skipped",
         "Windows that the network did not see: nothing moved (idle), there was too much to do (stretched, backlog), "
-        "or their pictures were gone (overwritten)",
+        "they came faster than time goes (flood), or their pictures were gone (overwritten)",
         labels=[*labels, "reason"],
     )
     open_events = GaugeMetricFamily("swinstream_open_events", "Events that have started and not ended", labels=labels)

@@ -217,7 +217,7 @@ class Publisher:
         if self._due("held", now_ns, HELD_EVERY_NS):
             self._journal.write_held()
             self._look_at_journal()
-        if not self._trouble and self._due("prune", now_ns, PRUNE_EVERY_NS):
+        if self._due("prune", now_ns, PRUNE_EVERY_NS) and not self._trouble:
             try:
                 if self._journal.prune():
                     self._due_ns["prune"] = now_ns  # there is more: again at the next turn of the loop

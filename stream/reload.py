@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -53,7 +53,8 @@ class Reloader:
     ) -> None:
         self._load, self._requested, self._recognition, self._urls = load, requested, recognition, urls
         self._config = config
-        self._versions = {zone.engine: zone.version for camera in plan.cameras for zone in camera.zones}
+        self._versions = _versions(plan.cameras)  # of all engines that there are
+        self._spare: set[str] = set()  # of these, those that are no longer configured
         self._next: tuple[Config, list[CameraPlan]] | None = None
 
     @property
@@ -66,8 +67,10 @@ class Reloader:
         try:
             if self._next is not None:
                 self._finish(service, *self._next)
-            elif self._requested():
-                self._begin()
+            else:
+                self._close_spare(service)
+                if self._requested():
+                    self._begin()
         except (ConfigError, BundleError, ThresholdsError, EngineError) as error:
             self._next = None
             for line in str(error).splitlines():
@@ -78,8 +81,7 @@ class Reloader:
         if fixed := [name for name in FIXED if getattr(config, name) != getattr(self._config, name)]:
             raise ConfigError(f"{', '.join(fixed)} cannot change while the program runs: start it anew")
         plan = make_plan(config)
-        versions = {zone.engine: zone.version for camera in plan.cameras for zone in camera.zones}
-        for name, version in versions.items():
+        for name, version in _versions(plan.cameras).items():
             if self._versions.get(name, version) != version:
                 raise ConfigError(f"the model {name} has changed on disk: give it another folder, or start anew")
         cameras = [self._placed(config, plan, camera) for camera in plan.cameras]
@@ -97,14 +99,38 @@ class Reloader:
         return with_uri(camera, self._urls[name])
 
     def _finish(self, service: Service, config: Config, cameras: list[CameraPlan]) -> None:
-        if not self._recognition.prepared():
+        if not self._prepared():
             return
         changes = service.apply(cameras)
         self._config, self._next = config, None
-        self._versions = {zone.engine: zone.version for camera in cameras for zone in camera.zones}
-        self._recognition.retain(self._versions)
+        self._versions |= (wanted := _versions(cameras))
+        self._spare = self._versions.keys() - wanted.keys()
         told = {what: ",".join(names) for what, names in changes.items()}
         _log.info(fields("configuration reloaded", **told) if told else "configuration reloaded: nothing has changed")
+
+    def _prepared(self) -> bool:
+        """Whatever it is that keeps an engine from being made: what runs is to go on."""
+        try:
+            return self._recognition.prepared()
+        except (BundleError, EngineError):
+            raise
+        except Exception as error:
+            raise EngineError(f"an engine could not be made: {type(error).__name__}: {error}") from error
+
+    def _close_spare(self, service: Service) -> None:
+        """Engines that are no longer configured, once the last camera that used them has ended."""
+        if not self._spare:
+            return
+        used = {zone.plan.engine for camera in service.cameras.values() for zone in camera.zones.values()}
+        if gone := self._spare - used:
+            self._spare -= gone
+            self._versions = {name: version for name, version in self._versions.items() if name not in gone}
+            self._recognition.retain(self._versions)
+
+
+def _versions(cameras: Iterable[CameraPlan]) -> dict[str, str]:
+    """Of the models that these cameras use, by the engine's name."""
+    return {zone.engine: zone.version for camera in cameras for zone in camera.zones}
 
 
 def running_process(journal: Path | None) -> int:

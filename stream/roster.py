@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from engine.spec import ModelSpec
 from stream.capture import CapturePool
-from stream.events import Change, EventMachine, Rules
+from stream.event_machine import EventMachine
+from stream.events import Change, Rules
 from stream.frame import StreamKey
 from stream.gate import IdleGate
 from stream.messages import CameraCounters, CameraFinished, CameraStatus, CameraTask, EpochEnded, WindowReady
@@ -156,6 +157,7 @@ class Roster:
             return
         for name in camera.zones:
             self._recognition.remove(StreamKey(camera.plan.task.name, name))
+        self._capture.forget(camera.plan.task.name)
         if camera.leaving:
             del self.cameras[camera.plan.task.name]
             if camera.successor is not None:

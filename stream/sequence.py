@@ -49,12 +49,12 @@ class Sequence:
         if self.covers(event.position):
             return Verdict.SEEN
         before = self._predecessor(event)
-        return Verdict.NEXT if before is None or self.covers(before) else Verdict.AHEAD
+        return Verdict.NEXT if before is None or self._reached(before, event.run) else Verdict.AHEAD
 
     def behind(self, beat: HeartbeatMessage) -> bool:
         """Whether a heartbeat tells of events that did not come."""
         newest = Position(run=beat.run, seq=beat.seq) if self._camera is None else beat.last.get(self._camera)
-        return self.cursor is not None and newest is not None and not self.covers(newest)
+        return self.cursor is not None and newest is not None and not self._reached(newest, beat.run)
 
     def covers(self, position: Position) -> bool:
         """Whether the position is at or before the cursor, as far as this client can know."""
@@ -89,6 +89,15 @@ class Sequence:
         if self.cursor is None or before is None or (self._camera is None and before.seq == 0):
             return False
         return self._is_after(before)
+
+    def _reached(self, position: Position, told_in: str) -> bool:
+        """As `covers`, for a camera's last event. told_in: run of the message that names it: it is of this or before.
+
+        A client that began in this run knows nothing of the runs before, and has no need to.
+        """
+        if self.cursor is not None and self.cursor.run == told_in != position.run:
+            return True
+        return self.covers(position)
 
     def _predecessor(self, event: EventMessage) -> Position | None:
         return event.prev if self._camera is not None else Position(run=event.run, seq=event.seq - 1)

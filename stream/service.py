@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 import zmq
 
 from stream.capture import CapturePool
-from stream.events import Change, EndReason, steps_of
+from stream.event_machine import steps_of
+from stream.events import Change, EndReason
 from stream.frame import StreamKey
 from stream.logs import fields
 from stream.messages import (
@@ -132,7 +133,7 @@ class Service:
                 self.cameras[name].status = message
                 self._log_status(message)
                 self._tell_status(name)
-            case CameraCounters(camera=name):
+            case CameraCounters(camera=name) if name in self.cameras:  # they may be on their way when it has finished
                 self.cameras[name].counters = message
                 if self.cameras[name].running:
                     self._tell_status(name)

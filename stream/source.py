@@ -32,8 +32,9 @@ __all__ = ["Source", "SourceOptions"]
 # How long a read waits before it looks at what the pipeline reports: longer than a frame, or it costs a wake-up each.
 _SLICE_NS = 100_000_000
 _COUNT_EVERY_NS = NS_PER_S
-# How long to try, after a connection failed, to find out why.
-_PROBE_S = 3.0
+# How long to try, after a connection failed, to find out why. A camera that is told to stop meanwhile has to end within
+# `stream.worker.STOP_S`, or its worker does.
+_PROBE_S = 2.0
 
 # A file's decoder only waits for its reader; this is how often a very slow one is asked again.
 _PATIENCE_S = 1.0

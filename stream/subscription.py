@@ -16,23 +16,13 @@ from types import TracebackType
 from typing import Literal, Self
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from stream.address import AddressError, check_address, replay_address
-from stream.replay import MAX_MESSAGE_BYTES, ReplayClient, ReplayError, ReplayRefusedError
+from stream.feed import QUEUE, Feed
+from stream.replay import ReplayClient, ReplayError, ReplayRefusedError
 from stream.security import ClientCurve
 from stream.sequence import Gap, Sequence, Verdict
-from stream.wire import (
-    HEARTBEAT_TOPIC,
-    NAME_PATTERN,
-    EventMessage,
-    HeartbeatMessage,
-    Position,
-    StatusMessage,
-    WireError,
-    event_prefix,
-    status_prefix,
-)
+from stream.wire import NAME_PATTERN, EventMessage, HeartbeatMessage, Position, StatusMessage
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +30,10 @@ Item = EventMessage | StatusMessage | HeartbeatMessage | Gap
 Since = Position | tuple[str, int] | str | None
 
 PAGE = 500  # events asked for at a time
-QUEUE = 10_000  # live messages kept while the caller is busy; what does not fit is replayed
 ANSWER_S = 2.0  # how long one replay request may take
 TRIES = 3  # a replay is asked so often, while messages of one run come, until a gap is told
 RETRY_S = 30.0  # a replay that did not answer is left alone for so long
 _SLICE_MS = 100
-
-_AUTH_FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
-_PROTOCOL_FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 class SubscribeError(Exception):
@@ -95,24 +81,11 @@ class Subscription:
         self._retry_s = 0.0  # monotonic: before this a silent replay is not tried again
         self._stopped: Callable[[], bool] = lambda: False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._sub = self._context.socket(zmq.SUB)
-        self._monitor = self._sub.get_monitor_socket(_AUTH_FAILED | _PROTOCOL_FAILED)
         self._replay = ReplayClient(self._context, where, curve) if where else None
         try:
-            self._sub.rcvhwm = QUEUE
-            self._sub.maxmsgsize = MAX_MESSAGE_BYTES
-            self._sub.linger = 0
-            self._sub.ipv6 = "[" in address
-            self._sub.tcp_keepalive = 1
-            self._sub.heartbeat_ivl = 5000  # ZMTP's own: a peer that vanished without a word is noticed
-            self._sub.reconnect_ivl_max = 1000
-            if curve:
-                curve.apply(self._sub)
-            self._sub.connect(address)
-            for prefix in (event_prefix(camera), status_prefix(camera), HEARTBEAT_TOPIC.encode()):
-                self._sub.subscribe(prefix)
+            self._feed = Feed(self._context, address, camera, curve)
         except zmq.ZMQError as error:
-            self.close()
+            self._context.term()
             raise SubscribeError(f"cannot connect to {address}: {error.strerror}") from None
 
     @property
@@ -160,10 +133,7 @@ class Subscription:
         """May be called twice."""
         if self._replay:
             self._replay.close()
-        if not self._sub.closed:
-            self._sub.disable_monitor()
-        self._monitor.close()
-        self._sub.close()
+        self._feed.close()
         self._context.term()
 
     def __enter__(self) -> Self:
@@ -185,8 +155,8 @@ class Subscription:
                 yield from self._event(self._held[0])
                 if self._state == "live":
                     self._held.popleft()
-            elif self._sub.poll(_SLICE_MS):
-                message = _parsed(self._sub.recv_multipart())
+            elif self._feed.poll(_SLICE_MS):
+                message = self._feed.receive()
                 if isinstance(message, EventMessage):
                     self._held.append(message)
                     if self._state != "live":
@@ -194,10 +164,11 @@ class Subscription:
                 elif isinstance(message, HeartbeatMessage):
                     yield from self._beat(message)
                     yield message
-                elif isinstance(message, StatusMessage) and self.camera in (None, message.camera):
+                elif message is not None:
                     yield message
             else:
-                self._look_for_refusal()
+                if refusal := self._feed.refusal():
+                    raise SubscribeError(f"{self.address} {refusal}")
                 yield None
 
     def _first(self) -> Iterator[Item]:
@@ -279,11 +250,11 @@ class Subscription:
 
     def _hold_queue(self) -> Iterator[StatusMessage]:
         """Take in what waits on the socket."""
-        while self._sub.poll(0):
-            message = _parsed(self._sub.recv_multipart())
+        while self._feed.poll(0):
+            message = self._feed.receive()
             if isinstance(message, EventMessage):
                 self._held.append(message)
-            elif isinstance(message, StatusMessage) and self.camera in (None, message.camera):
+            elif isinstance(message, StatusMessage):
                 yield message
 
     def _catch_up(self) -> Iterator[Item]:
@@ -310,19 +281,6 @@ class Subscription:
             if answer.next == after:
                 raise ReplayError("the replay socket says that there is more and gives nothing")
 
-    def _look_for_refusal(self) -> None:
-        while self._monitor.poll(0):
-            failed = recv_monitor_message(self._monitor)["event"]
-            if failed == _AUTH_FAILED:
-                raise SubscribeError(
-                    f"{self.address} does not know this client's key: its public key must be listed there "
-                    "(security.clients)"
-                )
-            raise SubscribeError(
-                f"{self.address} does not answer as a publisher: it wants other security than this client has (CURVE "
-                "keys, or none), or another program has this port"
-            )
-
 
 def _position(since: Since) -> Position | Literal["first", "last"] | None:
     if since is None or isinstance(since, Position):
@@ -335,23 +293,6 @@ def _position(since: Since) -> Position | Literal["first", "last"] | None:
         return Position.of(f"{since[0]}:{since[1]}" if isinstance(since, tuple) else since)
     except ValueError as error:
         raise SubscribeError(f"{error}, or first, or last") from None
-
-
-def _parsed(frames: list[bytes]) -> EventMessage | HeartbeatMessage | StatusMessage | None:
-    """The message in the frames; None, and a line in the log, if it is none of ours."""
-    topic = frames[0]
-    try:
-        if len(frames) != 2:
-            raise WireError(f"it has {len(frames)} frames")
-        if topic.startswith(b"event/"):
-            return EventMessage.parse(frames[1])
-        if topic.startswith(b"status/"):
-            return StatusMessage.parse(frames[1])
-        if topic == HEARTBEAT_TOPIC.encode():
-            return HeartbeatMessage.parse(frames[1])
-    except WireError as error:
-        log.warning("a message on %r is passed over: %s", topic[:100], error)
-    return None
 
 
 def _warn(gap: Gap) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -84,5 +85,9 @@ class CaptureWatch:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """The capture workers that a process has started."""
-    children = psutil.Process(pid).children()
-    return [child for child in children if any("stream.worker" in word for word in child.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # or a zombie, which is one: it has ended
+            if any("stream.worker" in word for word in child.cmdline()):
+                found.append(child)
+    return found

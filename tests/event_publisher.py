@@ -24,7 +24,8 @@ from typing import Self, TypeVar
 import numpy as np
 import zmq
 
-from stream.events import EndReason, EventMachine, Rules, Step
+from stream.event_machine import EventMachine, Step
+from stream.events import EndReason, Rules
 from stream.frame import NS_PER_S, ClockSource, StreamKey
 from stream.journal import Journal, Retention
 from stream.publish import Publisher

@@ -74,7 +74,7 @@ def troubles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tro
         socket.create_server(("127.0.0.1", 0)) as silent,
     ):
         yield {
-            "wrong-host": Trouble(f"rtsp://{user}@no-such-host.invalid/x", "lost", "not_found"),
+            "wrong-host": Trouble(f"rtsp://{user}@no-such-host..invalid/x", "lost", "not_found"),
             "refused-port": Trouble(f"rtsp://{user}@127.0.0.1:{closed_port}/x", "lost", "refused"),
             "wrong-password": Trouble(guarded.url(userinfo=user), "lost", "auth"),
             "unknown-path": Trouble(audio.url("nothing-here", userinfo=user), "lost", "not_found"),

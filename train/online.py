@@ -14,7 +14,8 @@ from engine.runtime.base import Engine
 from engine.spec import ModelSpec
 from stream.clip import ClipBuilder
 from stream.demo.score import Span
-from stream.events import EndReason, EventMachine, Phase, Rules, steps_of
+from stream.event_machine import EventMachine, steps_of
+from stream.events import EndReason, Phase, Rules
 from stream.reader import read_windows
 
 F32 = npt.NDArray[np.float32]

@@ -2,8 +2,9 @@
 
 A short run of a few cameras gives the cost of one, from which follows how many there should be; a run of that many
 says whether it is so. From there on the count is raised or halved towards the bound between what was held and what
-was not, until the two are within a tenth. So the answer is always a number that was run, never one that was
-calculated. Held is: every camera's whole rate, no frame and no window lost, p95 from frame to decision at most 500 ms.
+was not, until the two are within a tenth, or until eight runs were made. So the answer is always a number that was run,
+never one that was calculated. Held is: every camera's whole rate, no frame and no window lost, p95 from frame to
+decision at most 500 ms.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class Probe:
                 clip_s += spent_s
             else:
                 other_s += spent_s
-        other_s += sum(_task_s(task) for task in _zeromq_tasks())
+        other_s += sum(_zeromq_s(task) for task in _TASKS.glob("*"))
         return {
             "main": main_s,
             "clip": clip_s - infer_s,
@@ -175,14 +175,14 @@ def _thread_s(ident: int) -> float:
         return 0.0
 
 
-def _zeromq_tasks() -> list[Path]:
-    """The kernel's entries of ZeroMQ's threads, which name themselves; none where there is no /proc."""
-    return [task for task in _TASKS.glob("*") if (task / "comm").read_text().startswith("ZMQ")]
+def _zeromq_s(task: Path) -> float:
+    """CPU seconds of a kernel thread of ZeroMQ (they name themselves); 0.0 of another, and of one that has ended.
 
-
-def _task_s(task: Path) -> float:
-    """CPU seconds of one kernel thread, by its first field in schedstat, nanoseconds on a processor."""
+    By its first field in schedstat, nanoseconds on a processor.
+    """
     try:
+        if not (task / "comm").read_text().startswith("ZMQ"):
+            return 0.0
         return int((task / "schedstat").read_text().split()[0]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0

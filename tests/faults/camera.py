@@ -127,6 +127,7 @@ class FaultyCamera:
         self.chance = chance
         self.faults = Faults()
         self.players: set[Player] = set()
+        self.asked = 0  # requests
         self.played = 0  # connections that came as far as PLAY
 
     def change(self, **faults: object) -> None:

@@ -80,6 +80,7 @@ class Session:
         """Until the client hangs up. Raises what a broken connection raises."""
         while True:
             request = await self._request()
+            self._camera.asked += 1
             if request.method == "TEARDOWN":
                 await self._answer(request, 200)
                 return

@@ -74,6 +74,10 @@ class FaultServer:
         """How many connections came as far as PLAY."""
         return int(self._ask(do="played", camera=camera)["played"])
 
+    def asked(self, camera: str) -> int:
+        """How many requests it was sent."""
+        return int(self._ask(do="asked", camera=camera)["asked"])
+
     def start(self) -> None:
         """Again, after `kill`: on the same ports, and nothing is wrong."""
         command = [sys.executable, "-m", "tests.faults.server", "--fps", str(self._fps), "--seed", str(self._seed)]
@@ -149,6 +153,8 @@ async def _obey(outlets: dict[str, Outlet], command: dict[str, Any]) -> dict[str
             outlet.camera.cut()
         case "drop":
             outlet.drop()
+        case "asked":
+            return {"asked": outlet.camera.asked}
         case "played":
             return {"played": outlet.camera.played}
         case unknown:

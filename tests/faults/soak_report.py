@@ -60,6 +60,11 @@ def as_json(report: Report) -> dict[str, Any]:
         },
         "more_files": found.more_files,
         "more_threads": found.more_threads,
+        "workers": {
+            "more_mib": round(found.workers_more_mib, 1),
+            "more_files": found.workers_more_files,
+            "more_threads": found.workers_more_threads,
+        },
         "violations": report.violations,
     }
 
@@ -83,15 +88,17 @@ def as_markdown(report: Report) -> str:
         "",
         CHECKED,
         "",
-        "| core process | least | median | most | trend | over time |",
+        "| core, and all workers together | least | median | most | trend | over time |",
         "|---|---:|---:|---:|---:|---|",
         _row("memory, MiB", [s.rss_mib for s in report.samples], slope),
         _row("file handles", [s.files for s in report.samples], f"{found.more_files:+g}"),
         _row("threads", [s.threads for s in report.samples], f"{found.more_threads:+g}"),
-        _row("memory of the workers, MiB", [s.workers_mib for s in report.samples], ""),
+        _row("workers: memory, MiB", [s.workers_mib for s in report.samples], f"{found.workers_more_mib:+.0f}"),
+        _row("workers: file handles", [s.workers_files for s in report.samples], f"{found.workers_more_files:+g}"),
+        _row("workers: threads", [s.workers_threads for s in report.samples], f"{found.workers_more_threads:+g}"),
         "",
         f"The trend of the memory is the median slope over the last {found.seconds / 60:.0f} minutes (Theil-Sen); "
-        "those of handles and threads are the median of the last third less that of the first, after warming up. "
+        "all others are the median of the last third less that of the first, after warming up. "
         "Workers are killed and replaced all the time.",
         "",
         "Recovery is from a fault's end (or, if it is over at once, from its beginning) until its cameras are live.",

@@ -89,7 +89,17 @@ def hour(rss: Callable[[float], float] = lambda s: 160.0, **more: Callable[[floa
         return more[name](s) if name in more else usual
 
     return [
-        Sample(s, rss(s), at(s, "files", 27), at(s, "threads", 7), 2, 260.0, at(s, "zombies", 0))
+        Sample(
+            at_s=s,
+            rss_mib=rss(s),
+            files=at(s, "files", 27),
+            threads=at(s, "threads", 7),
+            workers=2,
+            workers_mib=260.0,
+            workers_files=at(s, "workers_files", 60),
+            workers_threads=at(s, "workers_threads", 40),
+            zombies=at(s, "zombies", 0),
+        )
         for s in map(float, range(0, 3600, 10))
     ]
 
@@ -100,6 +110,8 @@ def hour(rss: Callable[[float], float] = lambda s: 160.0, **more: Callable[[floa
         (hour(lambda s: 160 + 3.2 * s / 3600), "memory grows by 2.0 % an hour"),
         (hour(files=lambda s: 27 + int(s / 360)), "more file handles"),
         (hour(threads=lambda s: 7 + int(s / 900)), "more threads"),
+        (hour(workers_files=lambda s: 60 + int(s / 360)), "workers: 5 more file handles"),
+        (hour(workers_threads=lambda s: 40 + int(s / 360)), "workers: 5 more threads"),
         (hour(zombies=lambda s: int(600 < s < 700)), "was not waited for at 630 s"),
     ],
 )

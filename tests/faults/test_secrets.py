@@ -85,7 +85,7 @@ cameras:
   - {{name: locked, uri: '{cameras.url("locked", "admin:" + WRONG)}'}}
   - {{name: gone, uri: '{cameras.url("gone", "admin:" + WRONG)}'}}
   - {{name: silent, uri: '{cameras.url("silent", "admin:" + WRONG)}', timeout_s: 1}}
-  - {{name: nowhere, uri: 'rtsp://admin:{WRONG}@no-such-host.invalid/x?token={WRONG}'}}
+  - {{name: nowhere, uri: 'rtsp://admin:{WRONG}@no-such-host..invalid/x?token={WRONG}'}}
   - {{name: no-file, uri: '/films/password={WRONG}/x.mp4'}}
 {more}""")
 

@@ -55,14 +55,14 @@ def test_a_stopped_subscriber(tmp_path: Path) -> None:
         command = [sys.executable, "-c", FOLLOW, addresses[0], str(record)]
         with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as subscriber:
             try:
-                publish(10)
+                publish(6000)  # a journal of some size, as later
                 until(lambda: record.read_text().split() == sent)
-                usual_ms = min(publish(500) for _ in range(3))
+                usual_ms = min(publish(500) for _ in range(5))
                 until(lambda: record.read_text().split() == sent)
                 subscriber.send_signal(signal.SIGSTOP)
                 publish(6000)  # its queue and the system's buffers are full now
                 before_bytes = psutil.Process().memory_info().rss
-                stopped_ms = min(publish(500) for _ in range(3))
+                stopped_ms = min(publish(500) for _ in range(5))
                 assert stopped_ms < 1.2 * usual_ms
                 assert psutil.Process().memory_info().rss - before_bytes < 4 << 20
                 assert len(record.read_text().split()) < len(sent) - 6000

@@ -1,4 +1,4 @@
-"""Vitals: memory, file handles, threads and processor time of a running service, over time."""
+"""Vitals: memory, file handles and threads of a running service, over time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 class Sample(NamedTuple):
-    """at_s: since the beginning. Memory (resident), handles and threads of the core; workers: all of them together."""
+    """at_s: since the beginning. Memory (resident), handles and threads of the core, and of all workers together."""
 
     at_s: float
     rss_mib: float
@@ -30,6 +30,8 @@ class Sample(NamedTuple):
     threads: int
     workers: int
     workers_mib: float
+    workers_files: int
+    workers_threads: int
     zombies: int
 
 
@@ -40,14 +42,16 @@ class Vitals:
         self.samples: list[Sample] = []
 
     def sample(self) -> None:
-        workers_mib, zombies, workers = 0.0, 0, 0
+        workers_mib, files, threads, zombies, workers = 0.0, 0, 0, 0, 0
         for child in self._core.children():
             with contextlib.suppress(psutil.Error):
                 if child.status() == psutil.STATUS_ZOMBIE:
                     zombies += 1
                 else:
-                    workers += 1
                     workers_mib += child.memory_info().rss / 2**20
+                    files += child.num_fds()
+                    threads += child.num_threads()
+                    workers += 1
         self.samples.append(
             Sample(
                 at_s=time.monotonic() - self._begun_s,
@@ -56,6 +60,8 @@ class Vitals:
                 threads=self._core.num_threads(),
                 workers=workers,
                 workers_mib=workers_mib,
+                workers_files=files,
+                workers_threads=threads,
                 zombies=zombies,
             )
         )
@@ -70,6 +76,9 @@ class Trend(NamedTuple):
     more_mib: float
     more_files: float
     more_threads: float
+    workers_more_mib: float
+    workers_more_files: float
+    workers_more_threads: float
 
 
 def trend(samples: Sequence[Sample]) -> Trend:
@@ -90,6 +99,9 @@ def trend(samples: Sequence[Sample]) -> Trend:
         more_mib=more("rss_mib"),
         more_files=more("files"),
         more_threads=more("threads"),
+        workers_more_mib=more("workers_mib"),
+        workers_more_files=more("workers_files"),
+        workers_more_threads=more("workers_threads"),
     )
 
 
@@ -99,12 +111,16 @@ def grown(samples: Sequence[Sample]) -> list[str]:
     wrong = []
     if found.seconds >= MIN_JUDGED_S and found.slope_per_hour > MAX_SLOPE:
         wrong.append(f"memory grows by {100 * found.slope_per_hour:.1f} % an hour")
-    if found.more_mib > MAX_GROWTH_MIB:
-        wrong.append(f"memory has grown by {found.more_mib:.0f} MiB")
-    if found.more_files > MAX_MORE_FILES:
-        wrong.append(f"{found.more_files:g} more file handles")
-    if found.more_threads > MAX_MORE_THREADS:
-        wrong.append(f"{found.more_threads:g} more threads")
+    for of, mib, files, threads in [
+        ("", found.more_mib, found.more_files, found.more_threads),
+        ("workers: ", found.workers_more_mib, found.workers_more_files, found.workers_more_threads),
+    ]:
+        if mib > MAX_GROWTH_MIB:
+            wrong.append(f"{of}memory has grown by {mib:.0f} MiB")
+        if files > MAX_MORE_FILES:
+            wrong.append(f"{of}{files:g} more file handles")
+        if threads > MAX_MORE_THREADS:
+            wrong.append(f"{of}{threads:g} more threads")
     for n, sample in enumerate(samples[2:], 2):
         if all(s.zombies for s in samples[n - 2 : n + 1]):
             wrong.append(f"a dead process was not waited for at {sample.at_s:.0f} s")

@@ -423,6 +423,49 @@ def own_resources() -> dict[str, int]:
     return {"files": this.num_fds(), "rings": rings, "threads": this.num_threads(), "processes": len(this.children())}
 
 
+@pytest.mark.parametrize("reason", ["eof", "removed"])
+def test_a_camera_that_has_finished_is_forgotten(clip: Path, server: RtspServer, reason: str) -> None:
+    """Reload after reload: nothing is kept of cameras that were there once."""
+    with CaptureWatch() as watch:
+        watch.pool.start([camera(server.url(), "stays")])
+        watch.until(WindowReady)
+        kept = []
+        for n in range(3):
+            watch.pool.start([camera(clip if reason == "eof" else server.url(), f"goes-{n}")])
+            watch.until(WindowReady, lambda ready, name=f"goes-{n}": ready.stream.camera == name)  # type: ignore[misc]
+            if reason == "removed":
+                watch.pool.remove(f"goes-{n}")
+            assert watch.until(CameraFinished).reason == reason
+            gc.collect()
+            before = own_resources()["rings"]
+            watch.pool.forget(f"goes-{n}")
+            gc.collect()
+            assert own_resources()["rings"] < before or not before
+            (place,) = watch.pool._shards
+            assert place.worker is not None
+            kept.append((len(watch.pool._readers), len(watch.pool._epochs), len(place.worker.blocks)))
+        assert set(kept) == {(1, 1, 1)}
+        watch.until(WindowReady)  # of the one that stays
+
+
+def test_a_camera_that_ends_by_itself_as_it_is_removed(server: RtspServer, tmp_path: Path) -> None:
+    """Its worker's death, long after, must not end another one of the same name."""
+    short = write_video(tmp_path / "short.mp4", steady(1, 15))
+    with CaptureWatch() as watch:
+        watch.pool.start([camera(server.url(), "stays")])
+        watch.until(WindowReady)
+        watch.pool.start([camera(short)])
+        time.sleep(2.0)  # it has ended, which nobody has heard yet
+        watch.pool.remove("cam")
+        assert watch.until(CameraFinished).camera == "cam"
+        watch.pool.forget("cam")
+        watch.pool.start([camera(server.url(), "cam")])
+        watch.until(WindowReady, lambda ready: ready.stream.camera == "cam")
+        watch.worker().kill()
+        watch.until(WorkerLost)
+        assert len(watch.of(CameraFinished)) == 1
+
+
 def test_a_crash_loop_backs_off(monkeypatch: pytest.MonkeyPatch, server: RtspServer) -> None:
     monkeypatch.setattr(process, "_PROGRAM", "raise SystemExit(3)")
     with CaptureWatch() as watch:

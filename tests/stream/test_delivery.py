@@ -31,6 +31,12 @@ def test_a_camera_that_recovers_is_no_longer_degraded() -> None:
     assert not watch(camera, 15, 6, start_ns=6 * NS_PER_S)[-1]
 
 
+def test_a_camera_whose_time_hardly_goes_on_is_not_remembered_for_ever() -> None:
+    camera = DeliveryWatch(12)
+    watch(camera, 1e6, 0.02)
+    assert len(camera._recent) < 5000
+
+
 def test_a_camera_at_the_limit_does_not_flap() -> None:
     camera = DeliveryWatch(12)
     watch(camera, 5, 6)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stream.events import Change, EndReason, EventMachine, Phase, Rules, Step, steps_of
+from stream.event_machine import EventMachine, Step, steps_of
+from stream.events import Change, EndReason, Phase, Rules
 
 STEP_S = 0.25
 STEP_NS = 250_000_000

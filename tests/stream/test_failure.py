@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import pickle
 import socket
+import threading
+import time
 
 import pytest
 
+from stream import source
 from stream.failure import ErrorClass, SourceError, classify, connection_failure
+from stream.worker import STOP_S
 
 
 @pytest.mark.parametrize(
@@ -46,9 +50,48 @@ def test_connections_are_diagnosed() -> None:
     refused = connection_failure("127.0.0.1", port, 1)
     assert refused is not None
     assert refused.error_class == ErrorClass.REFUSED
-    unknown = connection_failure("no-such-host.invalid", port, 1)
-    assert unknown is not None
-    assert unknown.error_class == ErrorClass.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(socket.EAI_NONAME, ErrorClass.NOT_FOUND), (socket.EAI_AGAIN, ErrorClass.TIMEOUT)],
+)
+def test_names_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch, number: int, expected: ErrorClass) -> None:
+    """One that is wrong is worth little; a name service that is away comes back with the network."""
+
+    def fail(*_: object) -> None:
+        raise socket.gaierror(number, "as it says")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    found = connection_failure("no-such-host.invalid", 554, 5)
+    assert found is not None
+    assert found.error_class == expected
+
+
+def test_what_can_be_no_name() -> None:
+    found = connection_failure("no..name", 554, 5)
+    assert found is not None
+    assert found.error_class == ErrorClass.NOT_FOUND
+
+
+def test_a_name_service_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*_: object) -> None:
+        released.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "as it says")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    begun_s = time.monotonic()
+    found = connection_failure("camera.local", 554, 0.2)
+    assert time.monotonic() - begun_s < 2.0
+    released.set()
+    assert found is not None
+    assert (found.error_class, found.text) == (ErrorClass.TIMEOUT, "no answer from camera.local in 0.2 s")
+
+
+def test_the_probe_ends_before_a_worker_gives_up() -> None:
+    assert source._PROBE_S < STOP_S
 
 
 def test_an_error_crosses_to_the_core() -> None:

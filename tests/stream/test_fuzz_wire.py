@@ -15,7 +15,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream import subscription
+from stream import feed
 from stream.journal import Journal, JournalError
 from stream.publish import Publisher
 from stream.replay import Answer, ReplayClient, ReplayError
@@ -109,7 +109,7 @@ END = json.loads(ReplayEnd(next=Position(run="01J", seq=1), more=False, pruned_b
     | st.tuples(st.just(b"status/yard"), mutated(STATUS)).map(list)
 )
 def test_a_client_passes_over_what_makes_no_sense(frames: list[bytes]) -> None:
-    message = subscription._parsed(frames)
+    message = feed.parsed(frames)
     assert message is None or message.json_text()
 
 

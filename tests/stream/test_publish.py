@@ -348,6 +348,18 @@ def test_a_subscriber_that_does_not_read_loses_live_messages_only(tmp_path: Path
         assert got == list(range(1, 1501))
 
 
+def test_a_full_disk_does_not_keep_the_loop_turning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old events are not deleted meanwhile; that this has long been due must not be a reason to turn again."""
+    now_ns, waits_s = 0, []
+    with publisher_in(tmp_path, clock_ns=lambda: now_ns) as publisher:
+        monkeypatch.setattr(publisher._journal, "_write", lambda *_: False)
+        monkeypatch.setattr(publisher._journal, "trouble", "the disk is full")
+        for tenth in range(300):
+            now_ns = tenth * 100_000_000
+            waits_s.append(publisher.tick())
+    assert min(waits_s) > 0.05
+
+
 class TestRefusals:
     def test_a_taken_port(self, tmp_path: Path) -> None:
         with socket.socket() as taken:

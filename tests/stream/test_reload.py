@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from engine.bundle import Bundle
+from stream import plan
+from stream.config import Config
+from stream.messages import CameraFinished
+from stream.plan import make_plan
+from stream.recognition import Recognition
+from stream.reload import Reloader
+from stream.roster import Roster
+from tests.formula_bundle import make_formula_bundle
 from tests.program import Program, Running, free_sockets
 from tests.rtsp_server import RtspServer
 
@@ -127,3 +136,107 @@ def test_nothing_runs(edited: Edited, server: RtspServer) -> None:
     told = edited.program.run("reload", edited.path)
     assert told.code == 2
     assert "no swinstream runs with the journal" in told.err
+
+
+# ---- engines
+
+
+class Deaf:
+    """In the place of capture and publisher: takes everything, does nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+class Reloaded:
+    """A camera and the models that it is given: the real engines, but no capture."""
+
+    def __init__(self, model: Bundle) -> None:
+        self.config = self._config(model)
+        made = make_plan(self.config)
+        self.recognition = Recognition(cast(Any, Deaf()), made.engines)
+        self.recognition.start()
+        self.roster = Roster(cast(Any, Deaf()), self.recognition, cast(Any, Deaf()), lambda zone, changes: None)
+        self.roster.begin(made.cameras)
+        self._wanted = False
+        self._reloader = Reloader(lambda: self.config, self._requested, self.config, made, self.recognition, {})
+
+    def use(self, model: Bundle) -> None:
+        self.config, self._wanted = self._config(model), True
+        self.turn()
+        while self._reloader.pending:
+            self.turn()
+
+    def turn(self) -> None:
+        self._reloader.turn(cast(Any, self.roster))
+        time.sleep(0.01)
+
+    def camera_ends(self) -> None:
+        camera = self.roster.cameras["cam"]
+        camera.finished = CameraFinished("cam", "removed")
+        self.roster.release(camera)
+
+    def engines(self) -> set[str]:
+        return set(self.recognition.engine_stats())
+
+    def until(self, *models: Bundle) -> None:
+        """Only these have an engine."""
+        deadline_s = time.monotonic() + 10
+        while self.engines() != {str(model.path) for model in models}:
+            assert time.monotonic() < deadline_s, self.engines()
+            self.turn()
+
+    def _config(self, model: Bundle) -> Config:
+        return Config.from_cameras(["cam=rtsp://127.0.0.1:9/x"]).with_options(model=str(model.path))
+
+    def _requested(self) -> bool:
+        wanted, self._wanted = self._wanted, False
+        return wanted
+
+
+@pytest.fixture
+def reloaded(motion_bundle: Bundle) -> Iterator[Reloaded]:
+    made = Reloaded(motion_bundle)
+    yield made
+    made.recognition.stop()
+
+
+def test_an_engine_lasts_as_long_as_a_camera_that_uses_it(
+    reloaded: Reloaded, motion_bundle: Bundle, tmp_path: Path
+) -> None:
+    other = make_formula_bundle(tmp_path / "other")
+    first = reloaded.recognition._runners[str(motion_bundle.path)]
+    reloaded.use(other)
+    assert reloaded.engines() == {str(motion_bundle.path), str(other.path)}  # the camera has not ended yet
+
+    reloaded.use(motion_bundle)  # another mind: the engine that holds the camera's state is not replaced
+    assert reloaded.recognition._runners[str(motion_bundle.path)] is first
+    reloaded.camera_ends()
+    reloaded.until(motion_bundle)
+
+    reloaded.use(other)
+    reloaded.camera_ends()
+    reloaded.until(other)
+    reloaded.use(motion_bundle)  # one that was closed is made anew
+    reloaded.camera_ends()
+    reloaded.until(motion_bundle)
+    assert reloaded.recognition._runners[str(motion_bundle.path)] is not first
+
+
+def test_an_engine_that_cannot_be_made_is_refused(
+    reloaded: Reloaded,
+    motion_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever the library's error is."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(plan, "choose_engine", fail)
+    reloaded.use(make_formula_bundle(tmp_path / "other"))
+    assert "configuration refused, nothing was changed" in caplog.text
+    assert "MemoryError: no room" in caplog.text
+    assert reloaded.engines() == {str(motion_bundle.path)}

@@ -74,7 +74,12 @@ def test_a_camera_of_which_more_changed_begins_anew_when_it_has_ended(told: Told
     camera = running.cameras["cam"]
     camera.finished = CameraFinished("cam", "removed")
     running.release(camera)
-    assert told.calls[1:] == [("remove", StreamKey("cam", "full")), ("add", "cam"), ("start", "cam")]
+    assert told.calls[1:] == [
+        ("remove", StreamKey("cam", "full")),
+        ("forget", "cam"),
+        ("add", "cam"),
+        ("start", "cam"),
+    ]
     assert running.cameras["cam"].plan == changed
 
 
@@ -90,4 +95,4 @@ def test_a_camera_that_is_gone_is_forgotten_when_its_last_window_is_settled(told
     camera.zones["full"].timeline.clear()
     running.release(camera)
     assert not running.cameras
-    assert told.calls[-1] == ("forget", "cam")
+    assert told.calls[-2:] == [("forget", "cam")] * 2  # capture, and the publisher

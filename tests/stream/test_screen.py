@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 
 from engine.bundle import Bundle
 from stream.config import Config
-from stream.events import Step
+from stream.event_machine import Step
 from stream.failure import ErrorClass
 from stream.frame import StreamKey
 from stream.messages import CameraCounters, CameraFinished, CameraState, CameraStatus, WindowReady

@@ -93,6 +93,15 @@ class TestOneCamera:
         assert sequence.behind(beat("A", 90, yard=at("A", 6)))
         assert sequence.behind(beat("B", 9, yard=at("B", 2)))
 
+    def test_who_began_in_this_run_has_no_need_of_those_before(self) -> None:
+        """Whatever their names: only what the message's own run says counts, not how the names sort."""
+        for before in ("A", "C"):
+            sequence = Sequence("yard", at("B", 5))
+            assert not sequence.behind(beat("B", 9, yard=at(before, 7)))
+            assert sequence.judge(event("B", 8, prev=at(before, 7))) is Verdict.NEXT
+            assert sequence.behind(beat("D", 0, yard=at(before, 7)))
+            assert sequence.judge(event("D", 1, prev=at(before, 7))) is Verdict.AHEAD
+
 
 class TestMissing:
     """What the journal gives shows whether it does not have something before."""

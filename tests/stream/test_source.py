@@ -299,7 +299,7 @@ def test_a_stream_that_cannot_be_shown(codec: str, text: str) -> None:
 
 def test_addresses_that_lead_nowhere(camera: RtspServer) -> None:
     assert failure_of(camera.url("nothing")).error_class == ErrorClass.NOT_FOUND
-    assert failure_of("rtsp://no-such-host.invalid/x").error_class == ErrorClass.NOT_FOUND
+    assert failure_of("rtsp://no-such-host..invalid/x").error_class == ErrorClass.NOT_FOUND
     with RtspServer("camera") as gone:
         pass
     error = failure_of(gone.url())

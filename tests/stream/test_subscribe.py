@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from stream import feed as feed_module
 from stream import subscribe
 from stream import subscription as subscription_module
 from stream.journal import Journal, Retention
@@ -152,6 +153,22 @@ def is_event(frames: list[bytes]) -> bool:
 # ---- one publisher
 
 
+@pytest.mark.parametrize("replay", ["auto", None])
+def test_a_camera_whose_last_event_is_of_a_run_before(tmp_path: Path, addresses: Addresses, replay: str | None) -> None:
+    """A client that comes then has missed nothing, and misses nothing."""
+    with PublisherThread(tmp_path, addresses) as server:
+        server.fill(5)
+    with (
+        PublisherThread(tmp_path, addresses) as server,
+        collect(addresses[0], camera="yard", replay=replay) as client,
+    ):
+        client.until(lambda: sum(isinstance(item, HeartbeatMessage) for item in client.items) >= 2)
+        sent = server.fill(10)
+        client.until(lambda: len(client.events) >= len(sent))
+        assert client.events == sent
+        assert client.gaps == []
+
+
 class TestLive:
     def test_from_now_on(self, tmp_path: Path, addresses: Addresses) -> None:
         with PublisherThread(tmp_path, addresses) as server:
@@ -253,6 +270,7 @@ class TestLive:
         self, tmp_path: Path, addresses: Addresses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(subscription_module, "QUEUE", 5)
+        monkeypatch.setattr(feed_module, "QUEUE", 5)
         with (
             PublisherThread(tmp_path, addresses, queue=5) as server,
             Subscription(addresses[0], since="first") as subscription,

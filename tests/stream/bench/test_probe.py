@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from engine.runtime.base import EngineInfo, Inference
 from engine.spec import ModelSpec
-from stream.bench.probe import Probe
+from stream.bench.probe import Probe, _zeromq_s
 
 BURN_S = 0.2
 
@@ -79,3 +80,7 @@ def test_each_thread_is_told_apart() -> None:
     expected = {"main": BURN_S, "clip": BURN_S, "engine": 2 * BURN_S, "other": BURN_S}
     assert {part: used[part] for part in expected} == pytest.approx(expected, abs=0.05)
     assert probe.engines() == ["burning: openvino fp32 on cpu"]
+
+
+def test_a_thread_that_has_just_ended_costs_nothing(tmp_path: Path) -> None:
+    assert _zeromq_s(tmp_path / "gone") == 0.0
