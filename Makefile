@@ -27,14 +27,18 @@ lint:
 test: lint
 	@scripts/test.sh $(ARGS)
 
-# On a machine with an NVIDIA GPU: engines of all precisions, parity, CUDA flow against DIS, and their speed.
-# Leaves gpu-report.xml and gpu-bench.jsonl.
+# On a machine with an NVIDIA GPU: engines of all precisions, parity, CUDA flow against DIS, states under stress, and
+# speeds beside torch.compile. Ends in one page, $(OUT)/gpu-report.md, whether or not all went well.
 test-gpu:
 	@scripts/setup.sh dev
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[gpu]'
-	SWINSTREAM_REQUIRE=gpu $(BIN)/pytest -m needs_gpu -o timeout=3600 --junitxml=gpu-report.xml $(ARGS)
-	$(BIN)/python -m benchmarks.flow_model --measure --json
-	$(BIN)/swinstream bench engine --json | tee gpu-bench.jsonl
+	@mkdir -p '$(OUT)'
+	@code=0; \
+	SWINSTREAM_REQUIRE=gpu $(BIN)/pytest -m needs_gpu -o timeout=3600 -o junit_family=xunit1 \
+	    --junitxml='$(OUT)/gpu-tests.xml' $(ARGS) || code=$$?; \
+	$(BIN)/python -m benchmarks.gpu_report '$(OUT)/gpu-tests.xml' >'$(OUT)/gpu-report.md' || code=$$?; \
+	cat '$(OUT)/gpu-report.md'; \
+	exit $$code
 
 # Resolve the pins anew from pyproject.toml. Run it where torch is the CPU build (its local
 # version is cut off, so that the pin holds everywhere), and read the difference.

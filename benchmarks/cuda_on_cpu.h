@@ -1,6 +1,6 @@
 // What of CUDA the kernels use, on the CPU. The reference form runs thread after thread; the tiled form in real
 // threads, one for each of a block's, that wait for each other at barriers and shuffles as they would on a GPU.
-// kernels_on_cpu.py compiles this, the kernels and run_kernel in one piece.
+// kernels_on_cpu.py compiles this, the kernels and a function that launches each in one piece.
 #include <algorithm>
 #include <barrier>
 #include <cmath>
@@ -15,12 +15,13 @@ using std::min;
 #define __global__
 #define __device__
 #define __shared__
+#define __launch_bounds__(threads)
 
 struct dim3 { unsigned x, y, z; };
 struct short2 { short x, y; };
 struct float2 { float x, y; };
 
-static dim3 blockIdx, blockDim;
+static dim3 blockIdx, blockDim, gridDim;
 static thread_local dim3 threadIdx;
 float2 shared[48 * 1024 / sizeof(float2)];
 
@@ -43,6 +44,7 @@ static float __shfl_xor_sync(unsigned, float value, int bit) {
 template <class Block>
 static void for_blocks(dim3 grid, unsigned threads, Block block) {
     blockDim = {threads, 1, 1};
+    gridDim = grid;
     for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
             for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) block();
@@ -71,4 +73,10 @@ static void run_at_once(dim3 grid, unsigned threads, Kernel kernel) {
                 kernel();
             });
     });
+}
+
+template <class Kernel>
+static void launch(const unsigned* grid, unsigned threads, bool at_once, Kernel kernel) {
+    dim3 blocks = {grid[0], grid[1], grid[2]};
+    at_once ? run_at_once(blocks, threads, kernel) : run_in_turn(blocks, threads, kernel);
 }

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, RenderableType
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from engine.bench import Case, measure
 from engine.bundle import Bundle, BundleError, shipped
+from engine.network.cost import total
 
 
 def bench(names: Sequence[str], batches: str, threads: int | None, seconds: float, torch: bool, as_json: bool) -> int:
@@ -27,26 +31,62 @@ def bench(names: Sequence[str], batches: str, threads: int | None, seconds: floa
     except BundleError as error:
         errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
-    cases = []
-    with errors.status("measuring"):
-        for bundle in bundles:
-            for case in measure(bundle, [int(size) for size in sizes], threads or cores, seconds, torch):
+    for bundle in bundles:
+        cases = []
+        with errors.status("measuring") as status:
+
+            def begin(case: Case, status: Status = status) -> None:
+                status.update(f"measuring {case.model}: {case.backend}, {case.precision}, batch {case.batch}")
+
+            for case in measure(bundle, [int(size) for size in sizes], threads or cores, seconds, torch, begin):
                 cases.append(case)
                 if as_json:
                     sys.stdout.write(json.dumps(case.to_json()) + "\n")
                     sys.stdout.flush()
-    if not as_json:
-        Console().print(_table(cases))
+        if not as_json:
+            for part in _report(bundle, cases):
+                Console(highlight=False).print(part)
     return 0
 
 
-def _table(cases: Sequence[Case]) -> Table:
-    table = Table("model", "backend", "precision", "batch", "ms a window", "windows a second", "of the peak", "on")
+def _report(bundle: Bundle, cases: Sequence[Case]) -> Iterator[RenderableType]:
+    """A table of what was measured; on what; the peaks that shares are of; and what was not measured, and why."""
+    spec = bundle.spec
+    size = f"{spec.ticks} ticks of {spec.width}x{spec.height}, {total(spec).macs / 1e9:.2f} G multiply-adds a window"
+    yield Text(f"{bundle.name}: {size}", style="bold")
+    table = Table("backend", "precision", "batch", "ms a window", "windows/s", "of the peak", box=box.SIMPLE)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    devices: dict[str, dict[str, None]] = {}  # what was measured on each, in order
+    last = None
     for case in cases:
         if case.ms_per_window is None or case.windows_per_s is None:
-            table.add_row(case.model, case.backend, case.precision, str(case.batch), "", "", "", case.reason)
             continue
-        share = "" if case.peak_share is None else f"{case.peak_share:.0%}"
+        if last is not None and last != case.backend:
+            table.add_section()
+        last = case.backend
+        share = "not known" if case.peak_share is None else f"{case.peak_share:.0%}"
         numbers = f"{case.ms_per_window:.2f}", f"{case.windows_per_s:.1f}", share
-        table.add_row(case.model, case.backend, case.precision, str(case.batch), *numbers, case.device)
-    return table
+        table.add_row(case.backend, case.precision, str(case.batch), *numbers)
+        devices.setdefault(case.device, {})[f"{case.backend} {case.precision}"] = None
+    yield table
+    for device, what in devices.items():
+        yield Text(f"on {device}: {', '.join(what)}")
+    yield from _peaks(cases)
+    for case in cases:
+        if case.reason:
+            yield Text(f"not measured: {case.backend} {case.precision}: {case.reason}")
+    yield ""
+
+
+def _peaks(cases: Sequence[Case]) -> Iterator[Text]:
+    """What the shares are of, for the CPU and the GPU."""
+    measured = [case for case in cases if case.ms_per_window is not None]
+    of_cpu = [case for case in measured if case.backend == "openvino" or case.device.startswith("CPU")]
+    for where, those in (("CPU", of_cpu), ("GPU", [case for case in measured if case not in of_cpu])):
+        peaks = {case.precision: case.peak_gops for case in those}
+        told = ", ".join(f"{precision} {peak:,.0f}" for precision, peak in peaks.items() if peak)
+        if told:
+            yield Text(f"the peak of this {where}, one large matrix product, in G operations/s: {told}")
+        elif peaks:
+            yield Text(f"the peak of this {where} is not known: torch, which measures it, is not installed")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,25 @@ Target = Literal["tensorrt", "tensorrt-rtx", "openvino"]
 DEFAULT_BATCHES = (1, 4, 16)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an engine of a bundle is made for.
+
+    batches: sizes that TensorRT's engines serve; OpenVINO's serve any number, window by window.
+    """
+
+    target: Target
+    precision: Precision
+    batches: tuple[int, ...] = DEFAULT_BATCHES
+    options: TensorRTOptions = field(default_factory=TensorRTOptions)
+
+    def complete(self) -> Recipe:
+        """With the batches in order and the GPUs filled in. Raises EngineError for what the target cannot do."""
+        batches = (1,) if self.target == "openvino" else tuple(sorted(set(self.batches)))
+        options = _complete(self.target, self.precision, self.options)
+        return replace(self, batches=batches, options=options)
 
 
 @dataclass(frozen=True)
@@ -71,25 +90,20 @@ def graph_for(bundle: Bundle, target: Target, precision: Precision) -> bytes:
 
 def build_engine(
     bundle: Bundle,
-    target: Target,
-    precision: Precision,
-    batches: tuple[int, ...] = DEFAULT_BATCHES,
+    recipe: Recipe,
     *,
-    options: TensorRTOptions | None = None,
     cache: EngineCache | None = None,
     progress: BuildProgress | None = None,
     again: bool = False,
 ) -> Built:
-    """The engine from the cache, or built and stored there.
+    """The engine from the cache, or built and stored there. again: build it although it is there.
 
-    batches: sizes that TensorRT's engines serve; OpenVINO's serve any number, window by window. again: build it
-    although it is there. Raises EngineError where this machine cannot build it.
+    Raises EngineError where this machine cannot build it.
     """
-    cache = cache or EngineCache()
-    batches = (1,) if target == "openvino" else tuple(sorted(set(batches)))
-    options = _complete(target, precision, options or TensorRTOptions())
+    cache, recipe = cache or EngineCache(), recipe.complete()
+    target, precision = recipe.target, recipe.precision
     graph = graph_for(bundle, target, precision)
-    key = engine_key(bundle, target, precision, batches, options, graph)
+    key = engine_key(bundle, recipe, graph)
     payload = None if again else cache.load(key)
     if payload is not None:
         return Built(key, cache.path(key), payload, fresh=False)
@@ -97,26 +111,22 @@ def build_engine(
     if target == "openvino":
         payload = compile_blob(graph, bundle.spec, precision)
     else:
-        timing_cache = cache.folder / f"timing-{key.device_digest}.cache"
-        payload = build_plan(graph, bundle.spec, target, batches, options, timing_cache=timing_cache, progress=progress)
+        timing = cache.folder / f"timing-{key.device_digest}.cache"
+        payload = build_plan(
+            graph, bundle.spec, target, recipe.batches, recipe.options, timing_cache=timing, progress=progress
+        )
     return Built(key, cache.store(key, payload), payload, fresh=True)
 
 
 def cached_blob(bundle: Bundle, precision: Precision) -> bytes | None:
     """What `swinstream build --target openvino` left for this machine, or None."""
     graph = graph_for(bundle, "openvino", precision)
-    return EngineCache().load(engine_key(bundle, "openvino", precision, (1,), TensorRTOptions(), graph))
+    return EngineCache().load(engine_key(bundle, Recipe("openvino", precision, (1,)), graph))
 
 
-def engine_key(
-    bundle: Bundle,
-    target: Target,
-    precision: Precision,
-    batches: tuple[int, ...],
-    options: TensorRTOptions,
-    graph: bytes,
-) -> EngineKey:
-    """The key of an engine for this machine; for TensorRT for RTX, for the GPUs of `options`."""
+def engine_key(bundle: Bundle, recipe: Recipe, graph: bytes) -> EngineKey:
+    """The key of an engine, by its complete recipe, for this machine; of TensorRT for RTX, for the GPUs it names."""
+    target, options = recipe.target, recipe.options
     if target == "openvino":
         library, device, driver = *device_identity(), ""
     else:
@@ -134,8 +144,8 @@ def engine_key(
         model=bundle.name,
         graph=hashlib.sha256(graph).hexdigest(),
         inputs=tuple(f"{t.name} {t.dtype} {['N', *t.shape]}" for t in bundle.spec.inputs),
-        precision=precision,
-        batches=batches,
+        precision=recipe.precision,
+        batches=recipe.batches,
         target=target,
         library=library,
         device=device,

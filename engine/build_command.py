@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from engine.build import Built, Target, build_engine
+from engine.build import Built, Recipe, Target, build_engine
 from engine.bundle import Bundle, BundleError
 from engine.cache import EngineCache
 from engine.parity import Parity, check_parity
@@ -44,16 +44,14 @@ def build(
         console.print("--batch and --sm are whole numbers above 0 with commas between, as in 1,4,16", style="red")
         return 2
     options = TensorRTOptions(gpus, options.workspace_mib, options.version_compatible, options.hardware_compatible)
-    cache = EngineCache(cache_folder)
+    recipe, cache = Recipe(target, precision, sizes, options), EngineCache(cache_folder)
     started = time.monotonic()
     try:
         bundle = Bundle.load(name)
         with _Bars(console) as bars:
-            built = build_engine(
-                bundle, target, precision, sizes, options=options, cache=cache, progress=bars, again=again
-            )
+            built = build_engine(bundle, recipe, cache=cache, progress=bars, again=again)
         seconds = time.monotonic() - started
-        parity = _parity(bundle, target, precision, sizes, options, cache, built)
+        parity = _parity(bundle, recipe, cache, built)
         report = _write_layers(built, target, parity)
     except (BundleError, EngineError, OSError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
@@ -90,19 +88,11 @@ def _numbers(text: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def _parity(
-    bundle: Bundle,
-    target: Target,
-    precision: Precision,
-    batches: tuple[int, ...],
-    options: TensorRTOptions,
-    cache: EngineCache,
-    built: Built,
-) -> Parity | None:
+def _parity(bundle: Bundle, recipe: Recipe, cache: EngineCache, built: Built) -> Parity | None:
     """How the engine compares with the reference; None where nothing here can run it. Raises ParityError."""
-    if target == "openvino":
-        assert precision != "fp16"
-        engine = OpenVINOEngine(bundle, precision=precision, blob=built.payload)
+    if recipe.target == "openvino":
+        assert recipe.precision != "fp16"
+        engine = OpenVINOEngine(bundle, precision=recipe.precision, blob=built.payload)
         try:
             return check_parity(engine, bundle.reference())
         finally:
@@ -111,9 +101,9 @@ def _parity(
         gpu = find_gpu()
     except EngineError:
         return None
-    if options.capabilities and gpu.capability not in options.capabilities:
+    if recipe.options.capabilities and gpu.capability not in recipe.options.capabilities:
         return None
-    return try_tensorrt(bundle, target, precision, batches, options=options, cache=cache)
+    return try_tensorrt(bundle, recipe, cache=cache)
 
 
 def _write_layers(built: Built, target: Target, parity: Parity | None) -> Path | None:

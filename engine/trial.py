@@ -8,35 +8,24 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from engine.build import DEFAULT_BATCHES
+from engine.build import Recipe
 from engine.bundle import Bundle, BundleError
 from engine.cache import EngineCache
 from engine.parity import Parity, ParityError, check_parity
-from engine.runtime.base import EngineError, Precision
-from engine.tensorrt_build import TensorRTOptions, TensorRTTarget
+from engine.runtime.base import EngineError
+from engine.tensorrt_build import TensorRTOptions
 
 TIMEOUT_S = 3600  # it may have to build
 
 
-def try_tensorrt(
-    bundle: Bundle,
-    target: TensorRTTarget,
-    precision: Precision,
-    batches: tuple[int, ...] = DEFAULT_BATCHES,
-    *,
-    options: TensorRTOptions | None = None,
-    cache: EngineCache | None = None,
-) -> Parity:
+def try_tensorrt(bundle: Bundle, recipe: Recipe, *, cache: EngineCache | None = None) -> Parity:
     """Load the engine (build it, where it is not in the cache) and check its parity.
 
     Raises ParityError if it computes something else, EngineError if it cannot be had or the library crashes.
     """
     request = {
         "bundle": str(bundle.path),
-        "target": target,
-        "precision": precision,
-        "batches": batches,
-        "options": asdict(options or TensorRTOptions()),
+        "recipe": asdict(recipe),
         "cache": str((cache or EngineCache()).folder),
     }
     command = [sys.executable, "-m", "engine.trial", json.dumps(request)]
@@ -50,9 +39,11 @@ def try_tensorrt(
     except (IndexError, ValueError):
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise EngineError(f"TensorRT crashed ({how}) with model '{bundle.name}' in {precision}: {said}") from None
+        raise EngineError(
+            f"TensorRT crashed ({how}) with model '{bundle.name}' in {recipe.precision}: {said}"
+        ) from None
     if "error" in answer:
-        raise ParityError(answer["error"], precision) if answer["parity"] else EngineError(answer["error"])
+        raise ParityError(answer["error"], recipe.precision) if answer["parity"] else EngineError(answer["error"])
     return Parity(**answer)
 
 
@@ -61,18 +52,13 @@ def main(text: str) -> None:
     from engine.runtime.tensorrt import open_tensorrt
 
     request = json.loads(text)
-    options = request["options"]
+    recipe = request["recipe"]
+    options = recipe.pop("options")
     options["capabilities"] = tuple(options["capabilities"])
+    recipe = Recipe(**recipe | {"batches": tuple(recipe["batches"]), "options": TensorRTOptions(**options)})
     try:
         bundle = Bundle.load(Path(request["bundle"]))
-        engine = open_tensorrt(
-            bundle,
-            request["target"],
-            request["precision"],
-            tuple(request["batches"]),
-            options=TensorRTOptions(**options),
-            cache=EngineCache(Path(request["cache"])),
-        )
+        engine = open_tensorrt(bundle, recipe, cache=EngineCache(Path(request["cache"])))
         try:
             answer = check_parity(engine, bundle.reference())._asdict()
         finally:

@@ -35,14 +35,7 @@ class ClipBuilder:
 
     def build(self, windows: Sequence[Window]) -> Clip:
         """Raises ValueError for a window that does not have the model's shape."""
-        spec = self._spec
-        shape = (spec.ticks, spec.height * 3 // 2, spec.width)
-        for window in windows:
-            if window.pictures.shape != shape or window.pts_ns.shape != shape[:1]:
-                raise ValueError(
-                    f"window of {window.stream.camera}/{window.stream.zone} has shape {window.pictures.shape}, "
-                    f"model {spec.name} needs {shape}"
-                )
+        check_windows(self._spec, windows)
         return Clip(self._pictures(windows), self._flows(windows))
 
     def _pictures(self, windows: Sequence[Window]) -> npt.NDArray[np.uint8]:
@@ -59,16 +52,37 @@ class ClipBuilder:
         out = np.zeros((len(windows), len(self._flow_ticks), 2, spec.height, spec.width), np.float16)
         if not windows or not len(self._flow_ticks):
             return out
-        pts = np.stack([window.pts_ns for window in windows])
-        delta_s = (pts[:, self._flow_ticks + 1] - pts[:, self._flow_ticks]) / NS_PER_S
-        moved = np.argwhere(delta_s > 0)
+        scale = flow_scale(spec, windows)
+        moved = np.argwhere(scale > 0)
         if not len(moved):
             return out
         prev = np.stack([windows[n].pictures[self._flow_ticks[f], : spec.height] for n, f in moved])
         following = np.stack([windows[n].pictures[self._flow_ticks[f] + 1, : spec.height] for n, f in moved])
         flow = self._flow(prev, following)
-        # The camera's frames are rarely a tick apart; the network sees motion per tick whatever their distance.
-        flow *= ((1 / spec.rate_hz) / delta_s[delta_s > 0]).astype(np.float32)[:, None, None, None]
+        flow *= scale[scale > 0][:, None, None, None]
         np.clip(flow, -spec.flow.clip_px, spec.flow.clip_px, out=flow)
         out[moved[:, 0], moved[:, 1]] = flow
         return out
+
+
+def check_windows(spec: ModelSpec, windows: Sequence[Window]) -> None:
+    """Raises ValueError for a window that does not have the model's shape."""
+    shape = (spec.ticks, spec.height * 3 // 2, spec.width)
+    for window in windows:
+        if window.pictures.shape != shape or window.pts_ns.shape != shape[:1]:
+            raise ValueError(
+                f"window of {window.stream.camera}/{window.stream.zone} has shape {window.pictures.shape}, "
+                f"model {spec.name} needs {shape}"
+            )
+
+
+def flow_scale(spec: ModelSpec, windows: Sequence[Window]) -> npt.NDArray[np.float32]:
+    """float32 [N, Tf]: a tick's length by the time between the frames of each of the flow's ticks and the next.
+
+    The camera's frames are rarely a tick apart; the network sees motion per tick whatever their distance. 0: the tick
+    repeats the one before, and nothing has moved.
+    """
+    pts_ns, ticks = np.stack([window.pts_ns for window in windows]), np.array(spec.flow_ticks, np.intp)
+    delta_s = (pts_ns[:, ticks + 1] - pts_ns[:, ticks]) / NS_PER_S
+    scale = np.divide(1 / spec.rate_hz, delta_s, out=np.zeros_like(delta_s), where=delta_s > 0)
+    return scale.astype(np.float32)

@@ -49,7 +49,8 @@ TROUBLE_EVERY_NS = 60 * NS_PER_S
 RETURN_NS = NS_PER_S  # libzmq tries to connect again ten times in this time
 
 MAX_REQUEST_BYTES = 4096  # a request is some 100 bytes; it is refused in words
-MAX_FRAME_BYTES = 65536  # of anything a client sends; beyond, libzmq drops the client before reading it
+MAX_FRAME_BYTES = 65536  # of anything a client asks; beyond, libzmq drops the client before reading it
+MAX_TOPIC_BYTES = 512  # of a subscription, likewise: for each byte of one, libzmq keeps a node of a tree
 ANSWERING_S = 0.02  # at a time; then the main loop has its turn again
 LINGER_MS = 1000
 
@@ -137,7 +138,7 @@ class Publisher:
             self._router.rcvhwm = 100
             self._router.router_mandatory = True  # say so when an answer cannot be sent, rather than send half of it
             for socket in (self._pub, self._router):
-                socket.maxmsgsize = MAX_FRAME_BYTES
+                socket.maxmsgsize = MAX_TOPIC_BYTES if socket is self._pub else MAX_FRAME_BYTES
                 socket.linger = LINGER_MS
                 socket.tcp_keepalive = 1
                 if "[" in address + replay:

@@ -1,7 +1,7 @@
 """Recognition: the one thread that turns windows into logits, in the order that the scheduler gives.
 
-Flow (OpenCV) and the network (OpenVINO, TensorRT) release Python's lock, so the main thread goes on hearing
-workers and serving subscribers meanwhile.
+Flow (OpenCV, or CUDA on the engine's own stream: stream.placement) and the network (OpenVINO, TensorRT) release
+Python's lock, so the main thread goes on hearing workers and serving subscribers meanwhile.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Recognition:
         os.set_blocking(self._signal, False)
         self._thread = threading.Thread(target=self._run, name="recognition", daemon=True)
 
-    def start(self) -> Mapping[str, Engine]:
-        """Make the engines and start. Returns them, to be asked what they are; raises what making one raised."""
+    def start(self) -> Mapping[str, Runner]:
+        """Make the engines and start. Returns their runners, to be asked for `info`; raises what making one raised."""
         self._thread.start()
         self._made.wait()
         if self._failure is not None:
             raise self._failure
-        return {name: runner.engine for name, runner in self._runners.items()}
+        return dict(self._runners)
 
     def prepare(self, makers: Mapping[str, Callable[[], Engine]]) -> None:
         """Make more engines, in the recognition thread; `prepared` tells when they are there."""
@@ -169,7 +169,7 @@ class Recognition:
     def _run(self) -> None:
         try:
             for name, make in self._makers.items():
-                self._add_engine(name, make())
+                self._add_runner(name, self._runner(make))
             self._made.set()
             while (batch := self._next()) is not None:
                 if isinstance(batch, dict):
@@ -192,28 +192,37 @@ class Recognition:
             self._wake()
         finally:
             for runner in self._runners.values():
-                runner.engine.close()
+                runner.close()
 
-    def _add_engine(self, name: str, engine: Engine) -> None:
-        self._runners[name] = Runner(engine, self._capture.window)
-        linger_ns = round(LINGER_MS.get(engine.info.kind, 0.0) * 1e6)
-        self._scheduler.add_model(name, BatchRule(self._max_batch or engine.info.batch, linger_ns))
+    def _runner(self, make: Callable[[], Engine]) -> Runner:
+        engine = make()
+        try:
+            return Runner(engine, self._capture.window)
+        except BaseException:
+            engine.close()
+            raise
+
+    def _add_runner(self, name: str, runner: Runner) -> None:
+        self._runners[name] = runner
+        info = runner.engine.info
+        linger_ns = round(LINGER_MS.get(info.kind, 0.0) * 1e6)
+        self._scheduler.add_model(name, BatchRule(self._max_batch or info.batch, linger_ns))
 
     def _make(self, makers: Mapping[str, Callable[[], Engine]]) -> None:
         """All of them or none."""
-        made: dict[str, Engine] = {}
+        made: dict[str, Runner] = {}
         error: Exception | None = None
         try:
             for name, make in makers.items():
-                made[name] = make()
+                made[name] = self._runner(make)
         except Exception as problem:  # noqa: BLE001  # whoever asks `prepared` raises it
             error = problem
-            for engine in made.values():
-                engine.close()
+            for runner in made.values():
+                runner.close()
         with self._changed:
             if error is None:
-                for name, engine in made.items():
-                    self._add_engine(name, engine)
+                for name, runner in made.items():
+                    self._add_runner(name, runner)
             self._prepared = (error,)
         self._wake()
 
@@ -225,7 +234,7 @@ class Recognition:
                     self._runners[slot.engine].free(slot)
                 self._released.clear()
                 for name in self._unwanted:
-                    self._runners.pop(name).engine.close()
+                    self._runners.pop(name).close()
                     self._scheduler.remove_model(name)
                 self._unwanted.clear()
                 if self._stopping:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from engine.runtime.base import Engine
-from stream.clip import ClipBuilder
+from engine.runtime.base import Engine, EngineInfo
 from stream.frame import Window
 from stream.messages import WindowReady
+from stream.placement import place_inputs
 from stream.result import EngineStats, Recognized, Result, Skipped
 from stream.scheduler import Pending, SkipReason
 
@@ -45,18 +45,31 @@ class Runner:
         self.states = 0  # in use
         self.batch_sizes: Counter[int] = Counter()
         self._window = window
-        self._builder = ClipBuilder(engine.spec)
+        self._infer, self._reason = place_inputs(engine)
+
+    @property
+    def info(self) -> EngineInfo:
+        """The engine's, and why its inputs are not made where they should be."""
+        info = self.engine.info
+        return replace(info, reason="; ".join(filter(None, (info.reason, self._reason))))
 
     def stats(self, queued: int) -> EngineStats:
+        """From any thread."""
+        sizes = self.batch_sizes.copy()  # in one step, as the engine's thread counts on
         return EngineStats(
-            info=self.engine.info,
-            batches=sum(self.batch_sizes.values()),
-            windows=sum(size * count for size, count in self.batch_sizes.items()),
+            info=self.info,
+            batches=sum(sizes.values()),
+            windows=sum(size * count for size, count in sizes.items()),
             busy_s=self.busy_ns / 1e9,
-            batch_sizes=dict(self.batch_sizes),
+            batch_sizes=sizes,
             queued=queued,
             states=self.states,
         )
+
+    def close(self) -> None:
+        """Close the engine, and what makes its inputs before: both hold memory of the same device."""
+        del self._infer
+        self.engine.close()
 
     def free(self, slot: Slot) -> None:
         """Its stream is gone."""
@@ -81,8 +94,7 @@ class Runner:
             numbers.append(self._state_for(slot, window.epoch, window.index - pending.idle_before))
         if not windows:
             return results
-        clip = self._builder.build(windows)
-        inference = self.engine.infer(numbers, clip.picture, clip.flow)
+        inference = self._infer(numbers, windows)
         busy_ns = time.monotonic_ns() - started_ns
         self.busy_ns += busy_ns
         self.batch_sizes[len(windows)] += 1

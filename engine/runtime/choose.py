@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Literal, NamedTuple, cast
 
-from engine.build import cached_blob, require_graph
+from engine.build import Recipe, cached_blob, require_graph
 from engine.bundle import Bundle
 from engine.parity import ParityError, check_parity
 from engine.runtime.base import Engine, EngineError, Precision
@@ -86,8 +86,9 @@ def _tensorrt(bundle: Bundle, target: TensorRTTarget, precision: PrecisionChoice
 
     def checked(precision: Precision, reason: str) -> Engine:
         log.info("getting the TensorRT engine of '%s' ready; `swinstream build` saves the time", bundle.name)
-        try_tensorrt(bundle, target, precision)
-        return _check(open_tensorrt(bundle, target, precision, reason=reason), bundle)
+        recipe = Recipe(target, precision)
+        try_tensorrt(bundle, recipe)
+        return _check(open_tensorrt(bundle, recipe, reason=reason), bundle)
 
     if precision != "auto":
         return checked(precision, "")

@@ -1,7 +1,7 @@
 """The NVIDIA driver, asked through ctypes: is there a GPU, and which. Loads no CUDA library and cannot crash.
 
-TensorRT's own runtime crashes the process where there is no driver, so this comes first. The calls that PyCUDA lacks
-(recording a stream's work as a graph, waiting for another library's stream) are here too.
+TensorRT's own runtime crashes the process where there is no driver, so this comes first. What PyCUDA lacks,
+recording a stream's work as a graph, is here too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from engine.runtime.base import EngineError
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 _CAPTURE_THREAD_LOCAL = 1
-_NO_TIMING = 2
 
 
 @dataclass(frozen=True)
@@ -93,15 +92,6 @@ class _Graph:
 
     def __del__(self) -> None:
         _library().cuGraphExecDestroy(self._executable)
-
-
-def wait_for(stream: int, other: int) -> None:
-    """Let `stream` wait for all that is on `other` now."""
-    event = ctypes.c_void_p()
-    _call("cuEventCreate", ctypes.byref(event), _NO_TIMING)
-    _call("cuEventRecord", event, _pointer(other))
-    _call("cuStreamWaitEvent", _pointer(stream), event, 0)
-    _call("cuEventDestroy_v2", event)
 
 
 @lru_cache(maxsize=1)

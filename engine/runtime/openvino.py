@@ -68,11 +68,12 @@ class OpenVINOEngine:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": streams or threads,
             "ENABLE_CPU_PINNING": False,  # decoders share these cores
+            # A compiled blob does not keep it: imported without, it would run in bf16 wherever the CPU has that.
+            "INFERENCE_PRECISION_HINT": _hint(core, used),
         }
         path = bundle.onnx("int8" if used == "int8" else "fp32")
         try:
             if blob is None:
-                config["INFERENCE_PRECISION_HINT"] = _hint(core, used)
                 model = _read(core, path, bundle.spec, str(path))
                 self._compiled = core.compile_model(model, DEVICE, config)
             else:

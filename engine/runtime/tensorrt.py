@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.build import DEFAULT_BATCHES, Built, build_engine
+from engine.build import Built, Recipe, build_engine
 from engine.bundle import Bundle
 from engine.cache import EngineCache
-from engine.runtime.base import EngineError, EngineInfo, Precision
+from engine.runtime.base import EngineError, EngineInfo
 from engine.runtime.cuda import CudaDevice, require_libraries
 from engine.runtime.driver import GPU, find_gpu
 from engine.runtime.resident import ResidentEngine
 from engine.tensorrt_build import (
     RTX_CAPABILITIES,
     Messages,
-    TensorRTOptions,
     TensorRTTarget,
     load_library,
 )
@@ -46,27 +45,21 @@ def choose_library() -> TensorRTTarget:
 
 
 def open_tensorrt(
-    bundle: Bundle,
-    target: TensorRTTarget,
-    precision: Precision,
-    batches: tuple[int, ...] = DEFAULT_BATCHES,
-    *,
-    options: TensorRTOptions | None = None,
-    cache: EngineCache | None = None,
-    reason: str = "",
+    bundle: Bundle, recipe: Recipe, *, cache: EngineCache | None = None, reason: str = ""
 ) -> ResidentEngine:
     """The bundle's engine on this machine's GPU: from the cache, or built now, which takes minutes.
 
     Raises EngineError where it cannot be had: no driver, no GPU, a library missing, too little memory.
     """
     gpu = find_gpu()
-    built = build_engine(bundle, target, precision, batches, options=options, cache=cache)
-    return load_engine(bundle, built, target, gpu, reason)
+    return load_engine(bundle, build_engine(bundle, recipe, cache=cache), recipe, gpu, reason)
 
 
-def load_engine(bundle: Bundle, built: Built, target: TensorRTTarget, gpu: GPU, reason: str = "") -> ResidentEngine:
+def load_engine(bundle: Bundle, built: Built, recipe: Recipe, gpu: GPU, reason: str = "") -> ResidentEngine:
     """An engine file on a GPU that is there. Raises EngineError if the library refuses it."""
-    trt = load_library(target)
+    if recipe.target == "openvino":
+        raise EngineError(f"an engine of openvino does not run on {gpu}")
+    trt = load_library(recipe.target)
     device = CudaDevice(gpu)
     try:
         device.require(len(built.payload), f"the engine of '{bundle.name}'")
@@ -81,9 +74,8 @@ def load_engine(bundle: Bundle, built: Built, target: TensorRTTarget, gpu: GPU, 
             batch: TensorRTNetwork(plan, bundle, profile, batch, scratch, device.stream)
             for profile, batch in enumerate(built.key.batches)
         }
-        precision: Any = built.key.precision
         device_name = f"{gpu.name} ({built.key.library})"
-        info = EngineInfo("tensorrt", precision, device_name, reason, batch=max(built.key.batches))
+        info = EngineInfo("tensorrt", recipe.precision, device_name, reason, batch=max(built.key.batches))
         return ResidentEngine(bundle.spec, info, device, networks)
     except BaseException:
         device.close()

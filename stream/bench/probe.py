@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.runtime.base import Engine, EngineInfo, Inference
+from engine.runtime.device import Device, DeviceEngine, InputSource
 from engine.spec import ModelSpec
 from stream.demo.rtsp import tell
 from stream.frame import StreamKey
@@ -64,11 +65,14 @@ class MeteredEngine:
         self._engine.close_slot(slot)
 
     def infer(self, slots: Sequence[int], picture: npt.NDArray[np.uint8], flow: npt.NDArray[np.float16]) -> Inference:
+        return self._metered(len(slots), lambda: self._engine.infer(slots, picture, flow))
+
+    def _metered(self, windows: int, infer: Callable[[], Inference]) -> Inference:
         cpu_ns, wall_ns = time.thread_time_ns(), time.monotonic_ns()
-        inference = self._engine.infer(slots, picture, flow)
+        inference = infer()
         self.cpu_ns += time.thread_time_ns() - cpu_ns
         self.wall_ns += time.monotonic_ns() - wall_ns
-        self.batches[len(slots)] += 1
+        self.batches[windows] += 1
         return inference
 
     def state(self, slot: int) -> list[npt.NDArray[np.float32]]:
@@ -76,6 +80,25 @@ class MeteredEngine:
 
     def close(self) -> None:
         self._engine.close()
+
+
+class MeteredDeviceEngine(MeteredEngine):
+    """Implements DeviceEngine by another one: what makes the inputs on the device is the engine's time."""
+
+    def __init__(self, engine: DeviceEngine) -> None:
+        super().__init__(engine)
+        self._resident = engine
+
+    @property
+    def device(self) -> Device:
+        return self._resident.device
+
+    @property
+    def largest(self) -> int:
+        return self._resident.largest
+
+    def infer_from(self, slots: Sequence[int], source: InputSource) -> Inference:
+        return self._metered(len(slots), lambda: self._resident.infer_from(slots, source))
 
 
 class Probe:
@@ -92,7 +115,9 @@ class Probe:
         """Makes the same engine, observed."""
 
         def made() -> MeteredEngine:
-            self._engines.append(MeteredEngine(make()))
+            engine = make()
+            metered = MeteredDeviceEngine(engine) if isinstance(engine, DeviceEngine) else MeteredEngine(engine)
+            self._engines.append(metered)
             return self._engines[-1]
 
         return made

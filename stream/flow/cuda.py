@@ -1,34 +1,101 @@
 """DIS optical flow on an NVIDIA GPU, of many cameras at once: the same flow as stream.flow.dis but for rounding.
 
-The kernels are kernels/*.cu; how fast they should be is in docs/gpu.md.
+The kernels are kernels/*.cu; how fast they should be is in docs/gpu.md. A live camera's flow is computed on the
+engine's own device and stream (stream.device_clip); on arrays, as for OpenCV's, it is computed on a device of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.runtime.base import EngineError
+from engine.runtime.cuda import CudaDevice
+from engine.runtime.device import Device
 from engine.runtime.driver import find_gpu
 from stream.flow.base import FlowArray
-from stream.flow.cubin import compile_cubin
-from stream.flow.launches import DisPlan, Level
+from stream.flow.launches import DisPlan
 from stream.frame import PlaneArray
+
+KERNELS = Path(__file__).parent / "kernels"
+
+
+def kernel_source() -> str:
+    """All in one piece: the tiled form and the refinement use the reference form's functions.
+
+    To be compiled without fused multiply-adds, which round once where OpenCV rounds twice.
+    """
+    names = ("dis.cu", "pyramid.cu", "dis_tiled.cu", "refine.cu")
+    return "\n".join((KERNELS / name).read_text(encoding="utf-8") for name in names)
+
+
+class DeviceFlow:
+    """Flow between pictures that lie on a Device, put on its stream.
+
+    preset, finest_scale: as for DisFlow. tiled: the fast kernels, or the reference form with one thread per patch and
+    pixel, which computes the same. Raises EngineError where the kernels cannot be compiled or loaded.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        preset: Literal["ultrafast", "fast", "medium"] = "ultrafast",
+        finest_scale: int = 0,
+        *,
+        tiled: bool = True,
+    ) -> None:
+        self._device, self._tiled = device, tiled
+        self._preset, self._finest_scale = preset, finest_scale
+        self._kernels = device.load(kernel_source(), "dis.cu", fma=False)
+        self._plan: DisPlan | None = None
+        self._memory = self._room = 0
+
+    def reserve(self, pairs: int, height: int, width: int) -> DisPlan:
+        """Make working memory for so many pairs of pictures at once, if it is not there.
+
+        Raises EngineError if there is too little, ValueError for pictures too small.
+        """
+        plan = self._plan
+        if plan is None or (plan.height, plan.width) != (height, width) or self._room < pairs:
+            plan = DisPlan(height, width, self._preset, self._finest_scale)
+            self.free()
+            self._memory = self._device.allocate(plan.bytes(pairs))
+            self._plan, self._room = plan, pairs
+        return plan
+
+    def launch(self, pairs: int, height: int, width: int, prev: int, following: int, flow: int) -> None:
+        """Addresses: prev, following uint8 [N, H, W], flow float32 [N, 2, H, W]. Allocates only what `reserve` has not.
+
+        Nothing is copied, and nothing waited for.
+        """
+        plan = self.reserve(pairs, height, width)
+        arguments = [bytes(level) for level in plan.levels(pairs, self._memory, prev, following, flow)]
+        for launch in plan.launches(pairs, self._tiled):
+            self._kernels.launch(
+                launch.kernel,
+                launch.grid,
+                launch.threads,
+                arguments[launch.level],
+                np.int32(launch.argument),
+                shared_bytes=launch.shared_bytes,
+            )
+
+    def free(self) -> None:
+        """Give the working memory back."""
+        if self._memory:
+            self._device.synchronise()
+            self._device.free(self._memory)
+        self._plan, self._memory, self._room = None, 0, 0
 
 
 class CudaFlow:
-    """Implements Flow. Works in the GPU's primary context, on a stream of its own, and belongs to one thread.
+    """Implements Flow. Belongs to one thread.
 
-    preset, finest_scale: as for DisFlow. device: number of the GPU. tiled: the fast kernels, or the reference form
-    with one thread per patch and pixel, which computes the same.
-    Raises EngineError where driver, GPU or PyCUDA is missing.
-
-    Memory is allocated when a size of picture, or more cameras than before, come for the first time.
+    device: None for this machine's first GPU; it is taken over, and closed. The others: as for DeviceFlow.
+    Raises EngineError where driver, GPU, PyCUDA or NVRTC is missing. Memory is allocated when a size of picture, or
+    more pairs than before, come for the first time.
     """
 
     def __init__(
@@ -36,139 +103,62 @@ class CudaFlow:
         preset: Literal["ultrafast", "fast", "medium"] = "ultrafast",
         finest_scale: int = 0,
         *,
-        device: int = 0,
+        device: Device | None = None,
         tiled: bool = True,
     ) -> None:
-        self._gpu = find_gpu(device)
+        self.device = CudaDevice(find_gpu()) if device is None else device
         try:
-            import pycuda.driver as cuda
-        except ImportError as error:
-            raise EngineError(f"PyCUDA is missing ({error}): pip install 'swinstream[gpu]', see docs/gpu.md") from error
-        cubin = compile_cubin(self._gpu.capability)
-        cuda.init()
-        self._cuda = cuda
-        self._preset, self._finest_scale, self._tiled = preset, finest_scale, tiled
-        self._context = cuda.Device(device).retain_primary_context()
-        with self.current():
-            self._module = self._cuda.module_from_buffer(cubin)
-            self._stream = self._cuda.Stream()
-        self._kernels: dict[str, Any] = {}
+            self.flow = DeviceFlow(self.device, preset, finest_scale, tiled=tiled)
+        except BaseException:
+            self.device.close()
+            raise
         self._buffers: _Buffers | None = None
 
     def __call__(self, prev: PlaneArray, following: PlaneArray) -> FlowArray:
         """See Flow. One synchronisation, at the end."""
-        cameras, height, width = prev.shape
-        if not cameras:
+        pairs, height, width = prev.shape
+        if not pairs:
             return np.empty((0, 2, height, width), np.float32)
-        with self.current():
-            self._flow(prev, following)
-            assert self._buffers is not None
-            result: FlowArray = self._buffers.host_flow[:cameras]
-            self._cuda.memcpy_dtoh_async(result, int(self._buffers.flow), self._stream)
-            self._stream.synchronize()
-        return result.copy()
-
-    def on_device(self, prev: PlaneArray, following: PlaneArray) -> int:
-        """The address of the result, float32 [N, 2, H, W] on the device, valid until the next call. N is not 0.
-
-        Not synchronised: order other work behind it by an event on `stream`.
-        """
-        with self.current():
-            self._flow(prev, following)
-        assert self._buffers is not None
-        return int(self._buffers.flow)
-
-    @property
-    def stream(self) -> Any:
-        """PyCUDA's Stream of everything that this object launches."""
-        return self._stream
-
-    def current(self) -> AbstractContextManager[None]:
-        """While the block lasts, the GPU's primary context is this thread's."""
-        return _current(self._context)
-
-    def launch(self, cameras: int, height: int, width: int, prev: int, following: int, flow: int) -> None:
-        """Flow between pictures that are on the device already.
-
-        Addresses: prev, following uint8 [N, H, W], flow float32 [N, 2, H, W]. Nothing is copied, and nothing
-        synchronised: see `on_device`.
-        """
-        with self.current():
-            self._launch(cameras, height, width, prev, following, flow)
+        buffers = self._reserve(pairs, height, width)
+        for address, staged, pictures in zip(
+            (buffers.prev, buffers.following), buffers.pictures, (prev, following), strict=True
+        ):
+            staged[:pairs] = pictures
+            self.device.upload(address, staged[:pairs])
+        self.flow.launch(pairs, height, width, buffers.prev, buffers.following, buffers.flow)
+        self.device.download(buffers.result[:pairs], buffers.flow)
+        self.device.synchronise()
+        return buffers.result[:pairs].copy()
 
     def close(self) -> None:
-        """Give the memory back. The object cannot be used any more."""
-        with self.current():
-            self._stream.synchronize()
-            del self._buffers, self._kernels, self._module, self._stream
-        self._context.detach()
+        """Give the device back. The object cannot be used any more."""
+        self._buffers = None
+        self.device.close()
 
-    def _flow(self, prev: PlaneArray, following: PlaneArray) -> None:
-        """Upload and compute, all of it asynchronous. The pinned copies are free again: who reads a result waits."""
-        cameras, height, width = prev.shape
-        buffers = self._reserve(cameras, height, width)
-        self._stream.synchronize()
-        for address, staged, pictures in zip(
-            (buffers.prev, buffers.following), buffers.host_pictures, (prev, following), strict=True
-        ):
-            staged[:cameras] = pictures
-            self._cuda.memcpy_htod_async(int(address), staged[:cameras], self._stream)
-        self._launch(cameras, height, width, int(buffers.prev), int(buffers.following), int(buffers.flow))
-
-    def _launch(self, cameras: int, height: int, width: int, prev: int, following: int, flow: int) -> None:
-        buffers = self._reserve(cameras, height, width)
-        levels = buffers.plan.levels(cameras, int(buffers.memory), prev, following, flow)
-        arguments = [bytes(level) for level in levels]
-        for launch in buffers.plan.launches(cameras, self._tiled):
-            self._kernel(launch.kernel).prepared_async_call(
-                launch.grid,
-                (launch.threads, 1, 1),
-                self._stream,
-                arguments[launch.level],
-                launch.argument,
-                shared_size=launch.shared_bytes,
-            )
-
-    def _kernel(self, name: str) -> Any:
-        if name not in self._kernels:
-            function = self._module.get_function(name)
-            self._kernels[name] = function.prepare([f"{ctypes.sizeof(Level)}s", "i"])
-        return self._kernels[name]
-
-    def _reserve(self, cameras: int, height: int, width: int) -> _Buffers:
+    def _reserve(self, pairs: int, height: int, width: int) -> _Buffers:
         buffers = self._buffers
-        if buffers is None or (buffers.plan.height, buffers.plan.width) != (height, width) or buffers.cameras < cameras:
-            plan = DisPlan(height, width, self._preset, self._finest_scale)
-            self._stream.synchronize()
-            self._buffers = None  # before more is allocated
-            try:
-                buffers = self._buffers = _Buffers(self._cuda, plan, cameras)
-            except self._cuda.MemoryError as error:
-                needed = plan.bytes(cameras) + 10 * cameras * height * width
-                raise EngineError(
-                    f"optical flow of {cameras} cameras at {width}x{height} needs {needed / 2**20:.0f} MiB on "
-                    f"{self._gpu}, which has not so much left; serve fewer cameras ({error})"
-                ) from error
+        if buffers is None or buffers.result.shape[2:] != (height, width) or len(buffers.result) < pairs:
+            if buffers is not None:
+                self._buffers = None  # before more is allocated
+                for address in (buffers.prev, buffers.following, buffers.flow):
+                    self.device.free(address)
+            self.flow.reserve(pairs, height, width)
+            pixels = pairs * height * width
+            buffers = self._buffers = _Buffers(
+                prev=self.device.allocate(pixels),
+                following=self.device.allocate(pixels),
+                flow=self.device.allocate(8 * pixels),
+                pictures=self.device.pinned((2, pairs, height, width), np.uint8),
+                result=self.device.pinned((pairs, 2, height, width), np.float32),
+            )
         return buffers
 
 
-class _Buffers:
-    """Device and pinned memory for one size of picture and at most so many cameras."""
+class _Buffers(NamedTuple):
+    """Addresses of both batches of pictures and the flow; and pinned: both batches, and the flow, [N, 2, H, W]."""
 
-    def __init__(self, cuda: Any, plan: DisPlan, cameras: int) -> None:
-        self.plan, self.cameras = plan, cameras
-        pixels = plan.height * plan.width
-        self.memory = cuda.mem_alloc(plan.bytes(cameras))
-        self.prev, self.following = (cuda.mem_alloc(cameras * pixels) for _ in range(2))
-        self.flow = cuda.mem_alloc(8 * cameras * pixels)
-        self.host_pictures = cuda.pagelocked_empty((2, cameras, plan.height, plan.width), np.uint8)
-        self.host_flow = cuda.pagelocked_empty((cameras, 2, plan.height, plan.width), np.float32)
-
-
-@contextlib.contextmanager
-def _current(context: Any) -> Iterator[None]:
-    context.push()
-    try:
-        yield
-    finally:
-        context.pop()
+    prev: int
+    following: int
+    flow: int
+    pictures: npt.NDArray[Any]
+    result: FlowArray

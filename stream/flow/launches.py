@@ -16,8 +16,8 @@ BANDS = 8
 ALIGNMENT = 256
 THREADS = 128
 TILE_WIDTH, TILE_HEIGHT = 32, 8
-MAX_TILED_ROWS = 1024 // 4
-"""Four threads search a row of patches, and a block has 1024."""
+MAX_TILED_ROWS = 512 // 4
+"""Four threads search a row of patches, and each takes up to 128 of a processor's 65,536 registers."""
 MAX_SHARED_BYTES = 48 * 1024
 """What every GPU grants a block without being asked."""
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from engine.build import build_engine, graph_for
+from engine.build import Recipe, build_engine, graph_for
 from engine.build_command import build
 from engine.bundle import Bundle, BundleError
 from engine.cache import EngineCache
@@ -37,9 +37,9 @@ def cache(tmp_path):
 
 
 def test_openvino_from_the_cache_computes_the_same(bundle, cache):
-    built = build_engine(bundle, "openvino", "fp32", cache=cache)
+    built = build_engine(bundle, Recipe("openvino", "fp32"), cache=cache)
     assert built.fresh
-    found = build_engine(bundle, "openvino", "fp32", cache=cache)
+    found = build_engine(bundle, Recipe("openvino", "fp32"), cache=cache)
     assert not found.fresh
     engine = OpenVINOEngine(bundle, precision="fp32", blob=found.payload)
     assert check_parity(engine, bundle.reference()).used < 0.2
@@ -47,18 +47,18 @@ def test_openvino_from_the_cache_computes_the_same(bundle, cache):
 
 
 def test_a_damaged_engine_is_built_again(bundle, cache):
-    path = build_engine(bundle, "openvino", "fp32", cache=cache).path
+    path = build_engine(bundle, Recipe("openvino", "fp32"), cache=cache).path
     path.write_bytes(path.read_bytes()[:-1])
-    assert build_engine(bundle, "openvino", "fp32", cache=cache).fresh
-    assert not build_engine(bundle, "openvino", "fp32", cache=cache).fresh
-    assert build_engine(bundle, "openvino", "fp32", cache=cache, again=True).fresh
+    assert build_engine(bundle, Recipe("openvino", "fp32"), cache=cache).fresh
+    assert not build_engine(bundle, Recipe("openvino", "fp32"), cache=cache).fresh
+    assert build_engine(bundle, Recipe("openvino", "fp32"), cache=cache, again=True).fresh
 
 
 def test_precisions_that_cannot_be_had(bundle, cache):
     with pytest.raises(BundleError, match=r"model 'small' .* has no int8 graph: `swinstream calibrate int8`"):
-        build_engine(bundle, "tensorrt-rtx", "int8", cache=cache)
+        build_engine(bundle, Recipe("tensorrt-rtx", "int8"), cache=cache)
     with pytest.raises(EngineError, match="fp16 is for TensorRT"):
-        build_engine(bundle, "openvino", "fp16", cache=cache)
+        build_engine(bundle, Recipe("openvino", "fp16"), cache=cache)
 
 
 RTX = [
@@ -73,11 +73,11 @@ def test_rtx_builds_the_shared_bundle(bundle, cache, precision, capabilities):
     pytest.importorskip("tensorrt_rtx")
     phases = Phases()
     options = TensorRTOptions(capabilities, workspace_mib=2048)
-    built = build_engine(bundle, "tensorrt-rtx", precision, (1, 4), options=options, cache=cache, progress=phases)
+    built = build_engine(bundle, Recipe("tensorrt-rtx", precision, (1, 4), options), cache=cache, progress=phases)
     assert built.fresh
     assert phases.finished == phases.started
     assert built.key.device == ", ".join(f"sm_{c}" for c in capabilities)
-    assert not build_engine(bundle, "tensorrt-rtx", precision, (4, 1), options=options, cache=cache).fresh
+    assert not build_engine(bundle, Recipe("tensorrt-rtx", precision, (4, 1), options), cache=cache).fresh
     assert cache.load(built.key) == built.payload
 
 
@@ -104,7 +104,7 @@ def test_rtx_builds_the_default_model(cache, precision):
     pytest.importorskip("tensorrt_rtx")
     capabilities = (86, 89, 120) if precision == "fp32" else (75, 86, 89, 120)
     options = TensorRTOptions(capabilities)
-    assert build_engine(Bundle.load("movements"), "tensorrt-rtx", precision, (1,), options=options, cache=cache).fresh
+    assert build_engine(Bundle.load("movements"), Recipe("tensorrt-rtx", precision, (1,), options), cache=cache).fresh
 
 
 @pytest.mark.skipif(
@@ -193,7 +193,7 @@ class Phases:
 )
 def test_what_rtx_cannot_build_is_refused(bundle, cache, precision, options, message):
     with pytest.raises(EngineError, match=message):
-        build_engine(bundle, "tensorrt-rtx", precision, options=options, cache=cache)
+        build_engine(bundle, Recipe("tensorrt-rtx", precision, options=options), cache=cache)
 
 
 def test_a_graph_that_the_library_refuses_is_told_in_its_words(bundle):

@@ -15,7 +15,14 @@ import zmq
 
 from stream.failure import ErrorClass
 from stream.journal import Journal
-from stream.publish import MAX_FRAME_BYTES, MAX_REQUEST_BYTES, RETURN_NS, Publisher, PublishError
+from stream.publish import (
+    MAX_FRAME_BYTES,
+    MAX_REQUEST_BYTES,
+    MAX_TOPIC_BYTES,
+    RETURN_NS,
+    Publisher,
+    PublishError,
+)
 from stream.security import SecurityError
 from stream.wire import EventDraft, EventMessage
 from tests.event_publisher import Feed, publisher_in, turn
@@ -358,6 +365,23 @@ def test_a_full_disk_does_not_keep_the_loop_turning(tmp_path: Path, monkeypatch:
             now_ns = tenth * 100_000_000
             waits_s.append(publisher.tick())
     assert min(waits_s) > 0.05
+
+
+class TestSubscriptions:
+    @pytest.mark.parametrize(("length", "lost"), [(MAX_TOPIC_BYTES - 32, False), (MAX_TOPIC_BYTES + 1, True)])
+    def test_one_longer_than_any_topic_costs_the_connection(self, tmp_path: Path, length: int, lost: bool) -> None:
+        with publisher_and_client(tmp_path) as (publisher, client), client.context.socket(zmq.SUB) as strange:
+            strange.linger = 0
+            monitor = strange.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            strange.connect(publisher.address)
+            strange.subscribe(b"x" * length)
+            deadline = time.monotonic() + (5.0 if lost else 1.0)
+            while not (cut := bool(monitor.poll(50))) and time.monotonic() < deadline:
+                turn(publisher)
+            assert cut == lost
+            fill(publisher, 1)
+            assert client.hear()
+            strange.disable_monitor()
 
 
 class TestRefusals:

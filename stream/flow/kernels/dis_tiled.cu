@@ -8,6 +8,7 @@
 
 constexpr int TILE_WIDTH = 32;
 constexpr int TILE_HEIGHT = 8;
+constexpr int MAX_SEARCHERS = 512;  // of a block: so many have the registers that the search takes
 
 // A patch searched by four neighbouring threads of a warp.
 struct FourThreads {
@@ -31,7 +32,7 @@ struct FourThreads {
 
 // The whole search of a level. x: four threads for each row of patches, one block; y: cameras.
 // Shared memory: a float2 for each patch.
-extern "C" __global__ void search_tiled(Level level, int) {
+extern "C" __global__ void __launch_bounds__(MAX_SEARCHERS) search_tiled(Level level, int) {
     extern __shared__ float2 shared[];
     int row = threadIdx.x / LANES, camera = blockIdx.y, patches = level.rows * level.cols;
     for (int wave = 0; wave < 2 * waves(level); wave++) {

@@ -1,54 +1,48 @@
-"""A Device that is the CPU: host memory, and kernels/state.cu as g++ compiles it. Recorded work is replayed as taken
-down, with the addresses of then, as a CUDA graph is."""
+"""A Device that is the CPU: host memory, and the kernels' own source as g++ compiles it. Recorded work is replayed as
+taken down, with the addresses of then, as a CUDA graph is."""
 
 from __future__ import annotations
 
 import ctypes
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import pytest
 
-from engine.runtime.cubin import KERNELS
-
-# The kernels' text after this reads as C++: a thread is an iteration of a loop round the kernel.
-HEADER = """
-#define __global__
-struct Place { unsigned x, y, z; };
-static Place threadIdx, blockIdx, blockDim, gridDim;
-"""
-LAUNCH = """
-#define RUN(call) \\
-    gridDim = {2, (unsigned)rows, 1}; blockDim = {32, 1, 1}; \\
-    for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++) \\
-    for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) \\
-    for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++) call;
-extern "C" {
-void run_gather_state(int rows, const float* s, const int* slots, float* r, int n) { RUN(gather_state(s, slots, r, n)) }
-void run_check_float(int rows, const float* r, int* finite, int n) { RUN(check_float(r, finite, n)) }
-void run_check_half(int rows, const unsigned short* r, int* finite, int n) { RUN(check_half(r, finite, n)) }
-void run_scatter_state(int rows, float* s, const int* slots, const float* r, const int* finite, int n)
-{ RUN(scatter_state(s, slots, r, finite, n)) }
-}
-"""
+from benchmarks.kernels_on_cpu import CpuKernels
+from engine.runtime.base import EngineError
 
 
-def compile_for_cpu(folder: Path) -> ctypes.CDLL:
-    source, library = folder / "state.cpp", folder / "state.so"
-    source.write_text(HEADER + KERNELS.read_text() + LAUNCH)
-    subprocess.run(["g++", "-O1", "-shared", "-fPIC", "-Wall", "-Werror", source, "-o", library], check=True)
-    return ctypes.CDLL(str(library))
+def kernel_folder(factory: pytest.TempPathFactory) -> Path:
+    """Where a session's tests keep compiled kernels: each source is compiled once."""
+    folder = factory.getbasetemp() / "kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 class HostDevice:
-    """Implements Device. allocations, synchronised: how often, for tests to count."""
+    """Implements Device. folder: where compiled kernels are kept. refused: names of sources that do not compile here.
 
-    def __init__(self, kernels: ctypes.CDLL) -> None:
-        self._kernels = kernels
+    allocations, synchronised, replayed: how often, for tests to count; used_bytes: of its memory.
+    """
+
+    def __init__(self, folder: Path, refused: tuple[str, ...] = ()) -> None:
+        self._folder, self._refused = folder, refused
         self._memory: dict[int, np.ndarray] = {}
         self._recording: list | None = None
         self.allocations = self.synchronised = self.replayed = 0
+        self.closed = False
+
+    @property
+    def used_bytes(self):
+        return sum(array.nbytes for array in self._memory.values())
+
+    def load(self, source, name, *, fma=None):
+        if name in self._refused:
+            raise EngineError(f"{name} does not compile")
+        return _HostKernels(CpuKernels(source, self._folder), self)
 
     def allocate(self, size_bytes):
         array = np.zeros(max(1, size_bytes), np.uint8)
@@ -75,14 +69,6 @@ class HostDevice:
     def zero(self, address, size_bytes):
         self._put(ctypes.memset, address, 0, size_bytes)
 
-    def launch(self, kernel, rows, size, *arguments):
-        function = getattr(self._kernels, f"run_{kernel}")
-        converted = [ctypes.c_int(int(a)) if isinstance(a, np.int32) else ctypes.c_void_p(a) for a in arguments]
-        self._put(function, ctypes.c_int(rows), *converted)
-
-    def wait_for(self, stream):
-        pass
-
     def record(self, work):
         self._recording = recorded = []
         work()
@@ -95,9 +81,9 @@ class HostDevice:
 
         return replay
 
-    def run(self, function):
-        """What a network puts on the stream."""
-        self._put(function)
+    def run(self, function, *arguments):
+        """What a network or a kernel puts on the stream."""
+        self._put(function, *arguments)
 
     def synchronise(self):
         assert self._recording is None, "a graph cannot wait"
@@ -105,12 +91,23 @@ class HostDevice:
 
     def close(self):
         self._memory.clear()
+        self.closed = True
 
     def _put(self, function, *arguments):
         if self._recording is None:
             function(*arguments)
         else:
             self._recording.append((function, arguments))
+
+
+class _HostKernels:
+    """Implements Kernels: on the device's stream."""
+
+    def __init__(self, kernels: CpuKernels, device: HostDevice) -> None:
+        self._kernels, self._device = kernels, device
+
+    def launch(self, kernel, grid, threads, *arguments, shared_bytes=0):
+        self._device.run(partial(self._kernels.launch, shared_bytes=shared_bytes), kernel, grid, threads, *arguments)
 
 
 class OrtNetwork:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from engine.build import Recipe
 from engine.bundle import Bundle, _sha256
 from engine.cache import EngineCache
 from engine.parity import ParityError
@@ -38,13 +39,13 @@ def test_a_crash_inside_the_library_is_an_error(bundle, monkeypatch, tmp_path):
     crash.chmod(0o755)
     monkeypatch.setattr("engine.trial.sys.executable", str(crash))
     with pytest.raises(EngineError, match=r"TensorRT crashed \(signal 11\) with model 'small' in fp16: error 35"):
-        try_tensorrt(bundle, "tensorrt", "fp16")
+        try_tensorrt(bundle, Recipe("tensorrt", "fp16"))
 
 
 @without_gpu
 def test_the_trial_refuses_in_words_before_it_loads_a_library(bundle, tmp_path):
     with pytest.raises(EngineError, match=r"^this machine has no NVIDIA driver$"):
-        try_tensorrt(bundle, "tensorrt-rtx", "fp16", cache=EngineCache(tmp_path))
+        try_tensorrt(bundle, Recipe("tensorrt-rtx", "fp16"), cache=EngineCache(tmp_path))
 
 
 @without_gpu

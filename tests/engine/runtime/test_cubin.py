@@ -6,21 +6,30 @@ import pytest
 
 pytest.importorskip("cuda.core")
 
-from engine.runtime.cubin import KERNELS, compile_kernels
-from engine.runtime.cuda import SIGNATURES
+from engine.runtime.base import EngineError
+from engine.runtime.cubin import ARCHITECTURES, compile_cubin
+from engine.runtime.resident import KERNELS
+from engine.tensorrt_build import RTX_CAPABILITIES
 
 
-@pytest.mark.parametrize("capability", [75, 80, 86, 89, 90, 100, 120])
-def test_the_kernels_compile_for_every_gpu(capability):
-    cubin = compile_kernels(capability)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_kernels_compile_for_every_gpu(architecture):
+    source = KERNELS.read_text()
+    cubin = compile_cubin(source, KERNELS.name, architecture)
     assert cubin.startswith(b"\x7fELF")
-    assert all(name.encode() in cubin for name in SIGNATURES)
+    names = re.findall(r"__global__ void (\w+)", source)
+    assert len(names) == 4
+    assert all(name.encode() in cubin for name in names)
 
 
-def test_the_signatures_are_those_of_the_source():
-    """PyCUDA packs arguments by these letters, unchecked: P an address, i an int32."""
-    found = {
-        name: "".join("P" if "*" in argument else "i" for argument in arguments.split(","))
-        for name, arguments in re.findall(r"__global__ void (\w+)\(([^)]*)\)", KERNELS.read_text())
-    }
-    assert found == SIGNATURES
+def test_what_tensorrt_for_rtx_knows_is_among_them():
+    assert set(RTX_CAPABILITIES) < set(ARCHITECTURES)
+
+
+def test_what_does_not_compile_is_refused_in_words():
+    with pytest.raises(
+        EngineError, match=r"NVRTC does not compile wrong\.cu for sm_90: .*wrong\.cu\(1\): error: .*nothing"
+    ):
+        compile_cubin('extern "C" __global__ void wrong() { nothing; }', "wrong.cu", 90)
+    with pytest.raises(EngineError, match=r"wrong\.cu for sm_37: .*gpu-architecture"):
+        compile_cubin("", "wrong.cu", 37)

@@ -10,15 +10,16 @@ pytest.importorskip("onnxruntime")
 from engine.bundle import Bundle
 from engine.parity import check_parity
 from engine.runtime.base import EngineInfo
+from engine.runtime.device import DeviceEngine
 from engine.runtime.resident import ResidentEngine
-from tests.engine.runtime.host_device import HostDevice, OrtNetwork, compile_for_cpu
+from tests.engine.runtime.host_device import HostDevice, OrtNetwork, kernel_folder
 
 BATCHES = (1, 4)
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    return compile_for_cpu(tmp_path_factory.mktemp("kernels"))
+def folder(tmp_path_factory):
+    return kernel_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def bundle(exported):
 
 
 @pytest.fixture
-def device(kernels):
-    return HostDevice(kernels)
+def device(folder):
+    return HostDevice(folder)
 
 
 @pytest.fixture
@@ -136,23 +137,43 @@ def test_stress_of_the_slots(engine, bundle, clips):
                 del streams[slot]
 
 
-class OnDevice:
-    """An array that says it is on the device, as CudaFlow's results do."""
+class Posted:
+    """An InputSource that copies inputs from one place in the device's memory to where they are wanted."""
 
-    def __init__(self, array, strides=None):
-        self.array = array
-        self.__cuda_array_interface__ = array.__array_interface__ | {"strides": strides, "stream": 1}
+    def __init__(self, device, picture, flow):
+        self._device, self._windows = device, {"picture": picture, "flow": flow}
+        self._at = {name: device.allocate(array[:4].nbytes) for name, array in self._windows.items()}
+        self.enqueued = []
+
+    def upload(self, rows):
+        for name, array in self._windows.items():
+            self._device.upload(self._at[name], array[rows])
+
+    def enqueue(self, rows, inputs):
+        self.enqueued.append(rows)
+        for name, array in self._windows.items():
+            self._device.copy(inputs[name], self._at[name], array[:rows].nbytes)
 
 
-def test_flow_may_be_on_the_device_already(engine, bundle, clips):
+def test_inputs_may_be_made_on_the_device(engine, device, bundle, clips):
+    """Of six windows four at once and two more, that are padded; what makes them is recorded with the network."""
+    assert isinstance(engine, DeviceEngine)
+    assert engine.device is device
+    assert engine.largest == 4
     picture, flow = (x[:, 0] for x in clips(bundle.spec, 6, seed=5))
     slots = [engine.open_slot() for _ in range(6)]
-    expected = engine.infer(slots, picture, flow).logits
+    expected = [engine.infer(slots, picture, flow).logits for _ in range(2)]
     for slot in slots:
         engine.reset_slot(slot)
-    assert np.array_equal(engine.infer(slots, picture, OnDevice(flow)).logits, expected)
-    with pytest.raises(ValueError, match="contiguous"):
-        engine.infer(slots, picture, OnDevice(flow, strides=(1,)))
+    source = Posted(device, picture, flow)
+    assert np.array_equal(engine.infer_from(slots, source).logits, expected[0])
+    replayed = device.replayed
+    assert np.array_equal(engine.infer_from(slots, source).logits, expected[1])
+    assert device.replayed == replayed + 2
+    assert source.enqueued == [4]
+    flow[2, 0, 0, 0, 0] = np.inf
+    got = engine.infer_from(slots, source)
+    assert got.finite.tolist() == [True, True, False, True, True, True]
 
 
 def test_what_does_not_fit_is_refused(engine, bundle, clips):
