@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from engine.network.convlstm import State
 from engine.network.recognizer import Recognizer
+from engine.spec import ModelSpec
+from stream.clip import ClipBuilder
+from stream.reader import read_windows
 from train.online import F32, Input, Trace
 
 CHUNK = 128  # windows in one call
@@ -57,3 +61,16 @@ def traced(memory: MemoryAlone, inputs: Sequence[Input], logits: F32) -> Trace:
     """The windows' logits as a trace, from which events follow."""
     pts_ns, epochs = np.stack([i.pts_ns for i in inputs]), np.array([i.epoch for i in inputs], np.int64)
     return Trace(memory.spec, logits, pts_ns, epochs)
+
+
+def read_anywhere(paths: Sequence[Path], spec: ModelSpec, seed: int) -> list[list[Input]]:
+    """The windows of files, each from a moment within its first window on, as a camera's begin anywhere.
+
+    From the first frame on, windows of a second would fall in with the joins of train.films, which lie on whole
+    seconds: none would show the end of an action and what comes after it. Raises SourceError.
+    """
+    builder, starts_s = ClipBuilder(spec), np.random.default_rng([seed, 1]).uniform(0, spec.window_s, len(paths))
+    return [
+        [Input(*builder.build([w]), w.pts_ns, w.epoch) for w in read_windows(path, spec, start_s=start_s)]
+        for path, start_s in zip(paths, starts_s.tolist(), strict=True)
+    ]

@@ -65,13 +65,13 @@ def idle(rng: np.random.Generator, seconds: float) -> Iterator[Picture]:
             yield scene.frame(tick / FPS)
 
 
-def write_quiet_footage(folder: Path, share: float = 1.0) -> list[Path]:
+def write_quiet_footage(folder: Path, share: float = 1.0, seed: int = SEED) -> list[Path]:
     """Write the three files; share: of their full lengths. Raises stream.demo.record.RecordError."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for name, (frames, seconds) in {"noise": (noise, 150), "lights": (lights, 180), "idle": (idle, 240)}.items():
         path = folder / f"{name}.mp4"
-        write_mp4(path, frames(np.random.default_rng(SEED), seconds * share), FPS, bitrate_kbit=4000)
+        write_mp4(path, frames(np.random.default_rng(seed), seconds * share), FPS, bitrate_kbit=4000)
         made.append(path)
     return made
 

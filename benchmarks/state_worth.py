@@ -4,7 +4,8 @@
     python -m benchmarks.state_worth drawn [--steps N] [--seeds N] [--json]
 
 `real`: a trained bundle on clips joined to films, the state carried, and zeroed before every window; films of other
-seeds join the clips in another order. It was trained with the state carried, so without one it is not at its best.
+seeds join the clips in another order, and their windows begin elsewhere. The bundle was trained with the state
+carried, so without one it is not at its best.
 
 `drawn`: small networks trained either way from the same weights on the same sequences, of which only what came before
 tells the label: the drawn actor acts for one window, and for three more a wall is in the way, the same for all labels.
@@ -25,11 +26,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks.memory_alone import MemoryAlone, traced
+from benchmarks.memory_alone import MemoryAlone, read_anywhere, traced
 from engine.bundle import Bundle
 from engine.network.recognizer import Recognizer
 from engine.network.weights import load_recognizer
@@ -44,7 +44,7 @@ from train.data.clips import ClipRef, data_root
 from train.data.segments import film, footage_of, random_view
 from train.detection import EventReport, frame_map, labels_at
 from train.films import make_films
-from train.online import events_in, read_inputs
+from train.online import events_in
 from train.selection import select_clips
 
 WAYS = ("carried", "zeroed")
@@ -86,7 +86,7 @@ def real(bundle: Bundle, refs: Sequence[ClipRef], seeds: int) -> list[dict[str, 
     for seed in range(seeds):
         with tempfile.TemporaryDirectory(prefix="swinstream-worth-") as folder:
             films = make_films(refs, Path(folder), seed=seed)
-            inputs = [list(read_inputs(f.path, bundle.spec)) for f in films]
+            inputs = read_anywhere([film.path for film in films], bundle.spec, seed)
         features = [memory.features(of) for of in inputs]
         for way in WAYS:
             traces = []
@@ -182,9 +182,9 @@ def _answers(model: Recognizer, sequences: Sequences, rows: Tensor, carried: boo
 
 
 def drawn(seeds: int, steps: int, count: int) -> list[dict[str, float]]:
-    """A row for each seed and way: shares of steps right, on sequences never trained on."""
+    """A row for each seed and way, told as it comes: shares of steps right, on sequences never trained on."""
     rows = []
-    for seed in track(range(seeds), "training", console=Console(stderr=True), transient=True):
+    for seed in range(seeds):
         training, tests = draw(count, seed), draw(count // 2, seed + 1000)
         for way in WAYS:
             model = train(training, way == "carried", steps, seed)
@@ -196,6 +196,7 @@ def drawn(seeds: int, steps: int, count: int) -> list[dict[str, float]]:
                 {"seed": seed, "carried": way == "carried", "seen": float(right[:, 0].mean())}
                 | {f"hidden_{n + 1}": share for n, share in enumerate(hidden)}
             )
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)  # it takes half an hour: what there is, is kept
     return rows
 
 

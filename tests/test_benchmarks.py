@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from benchmarks.isolation import compared
-from benchmarks.lasting_state import drift, in_bf16, skips
-from benchmarks.memory_alone import MemoryAlone
+from benchmarks.lasting_state import drift, emulated, exact, in_bf16, served, skips, stretches
+from benchmarks.memory_alone import MemoryAlone, read_anywhere
 from benchmarks.state_worth import SPEC, WAYS, draw, drawn
+from engine.bundle import Bundle
 from engine.network.recognizer import Recognizer
+from tests.formula_bundle import SPEC as FORMULA
 from train.online import Input
 
 
@@ -50,9 +54,29 @@ def test_skipped_windows_freeze_the_state_and_four_zero_it() -> None:
 def test_drift_is_found() -> None:
     assert in_bf16(torch.tensor(1.001)) == 1.0
     torch.manual_seed(0)
-    rows = drift(MemoryAlone(Recognizer(SPEC).eval()), inputs(8), 40)
+    memory, given = MemoryAlone(Recognizer(SPEC).eval()), inputs(8)
+    order = stretches(len(given), 40)
+    rows = drift(exact(memory, given), emulated(memory, given), order)
     assert len(rows) == 10
     assert all(0 < row["logit_max"] < 0.1 for row in rows)
+    assert all(row["logit_max"] == 0 for row in drift(exact(memory, given), exact(memory, given), order))
+
+
+def test_what_is_served_carries_its_state(motion_bundle: Bundle) -> None:
+    """The test bundle's state counts windows, so a network that skipped some is that far off."""
+    spec = motion_bundle.spec
+    window = Input(
+        np.zeros((1, *spec.inputs[0].shape), np.uint8),
+        np.zeros((1, *spec.inputs[1].shape), np.float16),
+        np.zeros(spec.ticks, np.int64),
+        0,
+    )
+    fine, late = served(motion_bundle, "fp32", [window]), served(motion_bundle, "fp32", [window])
+    for _ in range(3):
+        fine(0)
+    rows = drift(fine, late, [0] * 20)
+    assert [row["state_max"] for row in rows] == [3.0] * 10
+    assert [row["logit_max"] for row in rows] == [3.0] * 10
 
 
 def test_worth_of_a_state_is_measured_both_ways() -> None:
@@ -72,3 +96,14 @@ def test_isolation_compares_camera_by_camera() -> None:
     missed = compared([{"fast": 71.0, "slow": 329.0}] * 3, without)
     assert not missed["held"]
     assert [camera["held"] for camera in missed["cameras"]] == [False, True]
+
+
+def test_windows_begin_anywhere_in_their_first_second(walking: Path) -> None:
+    """Files side by side begin at other moments, the same ones for the same seed; nothing after that is left out."""
+    given = read_anywhere([walking, walking], FORMULA, seed=3)
+    starts_ns = [inputs[0].pts_ns[0] for inputs in given]
+    assert 0 < starts_ns[0] != starts_ns[1] > 0
+    assert max(starts_ns) < FORMULA.window_s * 1e9 + 1e9 / 15
+    assert [inputs[0].pts_ns[0] for inputs in read_anywhere([walking, walking], FORMULA, seed=3)] == starts_ns
+    assert [inputs[0].pts_ns[0] for inputs in read_anywhere([walking, walking], FORMULA, seed=4)] != starts_ns
+    assert all(len(inputs) in {9, 10} for inputs in given), "of six seconds in windows of 0.6"

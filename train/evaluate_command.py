@@ -119,6 +119,8 @@ def _warn(evaluation: Evaluation, err: Console) -> None:
     if live is None or points is None:
         return
     lines = [f"film '{name}' was not seen to its end: its live numbers are too low" for name in live.broken]
+    if played := [name for name in live.again if name not in live.broken]:
+        lines.append(f"broke off and played again: {', '.join(played)}; only the second time counts")
     if live.skipped:
         lines.append(f"{live.skipped} windows were skipped: this machine is too busy for {len(live.films)} films live")
     if abs(points) > AGREEMENT_POINTS:

@@ -19,19 +19,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import train
 from stream.demo.film import FilmCamera
 from stream.demo.score import Span
 from stream.events import Phase
-from stream.subscribe import EventMessage, StatusMessage, messages
+from stream.subscribe import EventMessage, Item, StatusMessage, messages
 from train.detection import EventReport
 from train.films import Film
 from train.online import OnlineEvent
 
 START_S = 120.0  # Python, OpenVINO and the parity check on a busy machine
-OVERTIME_S = 20.0  # a film that has not ended so long after its time never will
+OVERTIME_S = 45.0  # a film that has not ended so long after its time never will; twice 10 s, where no end is announced
 STOP_S = 30.0
 DRAIN_S = 5.0
 _FREE = "tcp://127.0.0.1:0"
@@ -45,12 +45,14 @@ class LiveError(RuntimeError):
 class LiveReport:
     """What was heard of each film, told_ns of an event being when. broken: names of films not seen to their end.
 
-    skipped: windows that the service was too late for.
+    again: names of films that broke off and were played once more; only that time counts. skipped: windows that the
+    service was too late for.
     """
 
     films: list[Film] = field(default_factory=list)
     events: list[tuple[OnlineEvent, ...]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
     skipped: int = 0
 
     @property
@@ -123,20 +125,33 @@ class Service:
 
 @dataclass
 class Listener:
-    """A subscriber's memory: by camera, its events as they are now, when each was first heard, and who is gone."""
+    """A subscriber's memory: by camera, its events as they are now, when each was first heard, and who is gone.
+
+    A camera that has gone is connected to again, as any would be, and shows its film from the beginning: nothing that
+    begins then is remembered.
+    """
 
     events: dict[str, dict[str, EventMessage]] = field(default_factory=dict)
     heard_utc_ns: dict[str, int] = field(default_factory=dict)
     gone_utc_ns: dict[str, int] = field(default_factory=dict)
+    _back: set[str] = field(default_factory=set)
 
     def listen(self, events: str, replay: str, stop: threading.Event) -> None:
         for message in messages(events, replay=replay, since="first", stop=stop):
-            now_ns = time.time_ns()
-            if isinstance(message, EventMessage):
-                self.heard_utc_ns.setdefault(message.id, now_ns)
-                self.events.setdefault(message.camera, {})[message.id] = message
-            elif isinstance(message, StatusMessage) and message.state in {"lost", "failed"}:
+            self.hear(message, time.time_ns())
+
+    def hear(self, message: Item, now_ns: int) -> None:
+        if isinstance(message, EventMessage):
+            if message.id not in self.heard_utc_ns:
+                if message.camera in self._back:
+                    return
+                self.heard_utc_ns[message.id] = now_ns
+            self.events.setdefault(message.camera, {})[message.id] = message
+        elif isinstance(message, StatusMessage):
+            if message.state in {"lost", "failed"}:
                 self.gone_utc_ns.setdefault(message.camera, now_ns)
+            elif message.state in {"live", "degraded"} and message.camera in self.gone_utc_ns:
+                self._back.add(message.camera)
 
     def open(self) -> bool:
         """Whether some event has not ended."""
@@ -152,15 +167,28 @@ def watch_live(
     stop: threading.Event | None = None,
     on_seconds: Callable[[float], None] = lambda seconds: None,
 ) -> LiveReport:
-    """Play every film, `cameras` at a time, longest first. Raises LiveError, DemoCameraError.
+    """Play every film, `cameras` at a time, longest first, and what broke off once more. Raises LiveError,
+    DemoCameraError.
 
     stop: may be set to end it early, with a LiveError; the processes are ended in order. on_seconds: called with the
-    seconds played since the call before; in all it is `playing_s`.
+    seconds played since the call before; in all it is `playing_s`, but for what is played again.
     """
-    report, stop = LiveReport(), stop or threading.Event()
+    stop, skipped = stop or threading.Event(), 0
+    shown: list[Showing] = []
     for batch in _batches(films, cameras):
-        _watch(batch, model, engine, stop, on_seconds, report)
-    return report
+        showings, late = _watch(batch, model, engine, stop, on_seconds)
+        shown, skipped = shown + showings, skipped + late
+    again = [showing.film for showing in shown if showing.broken]
+    for batch in _batches(again, cameras):
+        showings, late = _watch(batch, model, engine, stop, lambda seconds: None)
+        shown, skipped = [s for s in shown if s.film not in batch] + showings, skipped + late
+    return LiveReport(
+        [showing.film for showing in shown],
+        [showing.events for showing in shown],
+        [showing.film.name for showing in shown if showing.broken],
+        [film.name for film in again],
+        skipped,
+    )
 
 
 def playing_s(films: Sequence[Film], cameras: int) -> float:
@@ -173,14 +201,22 @@ def _batches(films: Sequence[Film], cameras: int) -> list[list[Film]]:
     return [ordered[i : i + cameras] for i in range(0, len(ordered), cameras)]
 
 
+class Showing(NamedTuple):
+    """A film played once, and what was heard of it. broken: it was not seen to its end."""
+
+    film: Film
+    events: tuple[OnlineEvent, ...]
+    broken: bool
+
+
 def _watch(
     films: list[Film],
     model: Path,
     engine: str,
     stop: threading.Event,
     on_seconds: Callable[[float], None],
-    report: LiveReport,
-) -> None:
+) -> tuple[list[Showing], int]:
+    """Play films side by side: what was heard of each, and how many windows were skipped."""
     listener, over = Listener(), threading.Event()
     names = [f"film-{n}" for n in range(len(films))]
     with (
@@ -197,19 +233,22 @@ def _watch(
                 over.set()
                 thread.join()
         begun = camera.begun()
-    report.skipped += service.skipped
-    for n, (name, film) in enumerate(zip(names, films, strict=True)):
-        begun_ns = begun.get(n, 0)
-        found = [
-            OnlineEvent(Span(e.label, e.pts.start_ns, e.pts.end_ns), listener.heard_utc_ns[e.id] - begun_ns)
-            for e in listener.events.get(name, {}).values()
-        ]
-        seen_s = (listener.gone_utc_ns.get(name, 0) - begun_ns) / 1e9
-        found.sort(key=lambda event: event.span.start_ns)
-        report.films.append(film)
-        report.events.append(tuple(found))
-        if n not in begun or seen_s < film.seconds - 1:
-            report.broken.append(film.name)
+    showings = [
+        _showing(film, name, listener, begun.get(n)) for n, (name, film) in enumerate(zip(names, films, strict=True))
+    ]
+    return showings, service.skipped
+
+
+def _showing(film: Film, camera: str, listener: Listener, begun_ns: int | None) -> Showing:
+    """begun_ns: UTC of its first frame; None: it never began."""
+    if begun_ns is None:
+        return Showing(film, (), broken=True)
+    found = [
+        OnlineEvent(Span(e.label, e.pts.start_ns, e.pts.end_ns), listener.heard_utc_ns[e.id] - begun_ns)
+        for e in listener.events.get(camera, {}).values()
+    ]
+    seen_s = (listener.gone_utc_ns.get(camera, 0) - begun_ns) / 1e9
+    return Showing(film, tuple(sorted(found, key=lambda event: event.span.start_ns)), seen_s < film.seconds - 1)
 
 
 def _play(
