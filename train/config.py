@@ -105,6 +105,9 @@ class TrainConfig(Strict):
         description="weights that training starts from: a checkpoint, a bundle or a file; another configuration is "
         "trained first",
     )
+    probe: float | None = Field(
+        None, gt=0, description="with start: the classifiers are first fitted to the clips, by a regression of this C"
+    )
     folds: FoldsConfig | None = Field(None, description="what `train --folds` leaves out")
     seed: int = 0
     checkpoint_every: int = Field(100, gt=0, description="steps")
@@ -123,6 +126,8 @@ class TrainConfig(Strict):
         both = set(self.data.exclude_groups) & set(self.data.validate_groups)
         if both:
             raise ValueError(f"groups {sorted(both)} are both excluded and validated on")
+        if self.probe is not None and self.start is None:
+            raise ValueError("probe fits the classifiers to features learned before: it needs a start")
         smallest = min(phase.batch for phase in self.phases)
         if self.optim.accumulate > smallest:
             raise ValueError(

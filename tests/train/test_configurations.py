@@ -40,6 +40,7 @@ def shrunken(path: Path, clips: Path) -> TrainConfig:
         flow |= {"method": "dis"}
     raw["data"] = {"root": str(clips), "augment": raw["data"].get("augment", {}), "cache": str(clips / "cache")}
     raw["phases"] = [raw["phases"][-1] | {"steps": 1, "batch": 2}]
+    raw["phases"][0]["mix"].pop("none_clips", None)  # there are none
     raw["optim"]["accumulate"] = 1
     return TrainConfig.model_validate(raw | {"start": None, "workers": 0, "device": "cpu"})
 

@@ -49,6 +49,23 @@ def test_an_action_starts_over_at_the_clips_end(spec: ModelSpec) -> None:
     assert len(distinct) == 6
 
 
+@pytest.mark.parametrize(("frames", "back"), [(40, 0), (6, 4)])
+def test_a_whole_action_has_no_cut(spec: ModelSpec, frames: int, back: int) -> None:
+    """At 12 frames a second: 30 ticks fit into 40 frames; in 6 frames they go to and fro."""
+    footage = footage_of(moving_square(frames, size=96))
+    starts = set()
+    for seed in range(20):
+        segment = action(np.random.default_rng(seed), spec, footage, 30, PLAIN, 1.0, whole=True)
+        luma = segment.pictures[:, : spec.height].astype(float)
+        place = np.array([np.average(np.arange(spec.width), weights=(p > 150).sum(axis=0) + 1e-9) for p in luma])
+        steps = np.diff(place)
+        assert np.abs(steps).max() < 3 * 2 * spec.width / 96
+        turns = int((np.diff(np.sign(steps[np.abs(steps) > 0.2])) != 0).sum())
+        assert turns >= back if back else turns == 0
+        starts.add(round(place[0], 1))
+    assert (len(starts) > 5) == (frames == 40)
+
+
 def test_a_still_moves_nothing_but_its_noise(spec: ModelSpec) -> None:
     small = film(spec, footage_of(moving_square()), np.array([0]), PLAIN)[0]
     segment = still(np.random.default_rng(0), spec, small, 10, PLAIN)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from engine.network.recognizer import Recognizer
 from engine.spec import NONE_LABEL, FlowSpec, Modality, ModelSpec
 from train.config import TrainConfig, TrainError
+from train.data.config import MixConfig
 from train.data.sequences import ONSET_WEIGHTS, Sequence, SequenceDataset, SequenceMaker
 
 
@@ -109,3 +111,28 @@ def test_drawn_sequences_name_what_is_drawn(spec: ModelSpec) -> None:
     for one in drawn:
         assert one.pictures.shape == (24, spec.height * 3 // 2, spec.width)
         assert (np.diff(one.pts_s) > 0).all()
+
+
+def test_clips_of_none_are_taken_as_those_of_an_action_are(spec: ModelSpec, config: TrainConfig) -> None:
+    refs = SequenceDataset(config).refs
+    acted = [ref for ref in refs if ref.group == "anna"]
+    idle = [replace(ref, label=NONE_LABEL) for ref in refs if ref.group == "ben"]
+    maker = SequenceMaker(spec, acted, idle)
+    mix = MixConfig(none=0, none_clips=0.5, action_s=None, freeze=0)
+    labels = []
+    for seed in range(40):
+        maker.used.clear()
+        sequence = maker.filmed(np.random.default_rng(seed), 8, mix)
+        (label,) = set(sequence.label.tolist())
+        labels.append(label)
+        (used,) = maker.used
+        assert (used in idle) == (spec.labels[label] == NONE_LABEL)
+    assert 10 < labels.count(spec.labels.index(NONE_LABEL)) < 30
+
+
+def test_clips_of_none_that_do_not_exist_are_told(config: TrainConfig) -> None:
+    phase = config.phases[0].model_copy(update={"mix": MixConfig(none_clips=0.5)})
+    with pytest.raises(TrainError, match=r"mix\.none_clips: there is no clip"):
+        SequenceDataset(config.model_copy(update={"phases": (phase,)}))
+    with pytest.raises(ValueError, match="shares of one whole"):
+        MixConfig(none=0.6, none_clips=0.5)

@@ -81,6 +81,9 @@ class MixConfig(Strict):
 
     drawn: float = Field(0.5, ge=0, le=1, description="share of sequences that the drawn actor supplies")
     none: float = Field(0.25, ge=0, lt=1, description="share of segments of a sequence in which nothing happens")
+    none_clips: float = Field(
+        0.0, ge=0, lt=1, description="share of segments that are clips of `none`, taken as those of an action are"
+    )
     action_s: tuple[float, float] | None = Field(
         (1.5, 6.0), description="shortest and longest segment of a real clip; none: one clip fills the sequence"
     )
@@ -88,6 +91,8 @@ class MixConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> MixConfig:
+        if self.none + self.none_clips > 1:
+            raise ValueError(f"none and none_clips are shares of one whole, not {self.none} and {self.none_clips}")
         if self.action_s is not None and not 0 < self.action_s[0] <= self.action_s[1]:
             raise ValueError(f"action_s must be two times above 0, the shorter first, not {self.action_s}")
         return self

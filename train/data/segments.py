@@ -131,17 +131,26 @@ def action(
     view: View,
     stretch: float,
     scene: U8 | None = None,
+    whole: bool = False,
 ) -> Segment:
     """`ticks` ticks of a clip from a random point on, from its start again at its end, 1/stretch times as fast.
 
-    scene: a small ungraded picture [H*3//2, W] that is to surround what moves.
+    scene: a small ungraded picture [H*3//2, W] that is to surround what moves. whole: without a cut, as one is movement
+    that no clip shows: from a point from which the clip is long enough, and where none is, to its end and back.
     """
     fps = footage.fps / stretch
     offset = camera_offsets(rng, ticks, spec.rate_hz, fps)
     tick_s = np.arange(ticks) / spec.rate_hz
     frame = np.round((tick_s + offset) * fps - (offset[0] * fps)).astype(np.int64)
-    start = int(rng.integers(len(footage.y))) if rng.random() < 0.7 else 0
-    pictures = film(spec, footage, (start + frame) % len(footage.y), view)
+    count = len(footage.y)
+    if whole:
+        start = int(rng.integers(max(1, count - int(frame[-1]))))
+        there = (start + frame) % (2 * count - 2)
+        index = np.where(there < count, there, 2 * count - 2 - there)
+    else:
+        start = int(rng.integers(count)) if rng.random() < 0.7 else 0
+        index = (start + frame) % count
+    pictures = film(spec, footage, index, view)
     if scene is not None:
         pictures = with_scene(rng, pictures, scene)
     return Segment(grade(rng, pictures, view), offset)

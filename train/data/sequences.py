@@ -96,11 +96,13 @@ class SequenceDataset(Dataset[dict[str, Tensor]]):
         mixes = [phase.mix for phase in config.phases]
         if not self.refs and not self.quiet_refs and any(mix.drawn < 1 for mix in mixes):
             raise TrainError("data: without root and quiet footage there is nothing to film; set drawn: 1 in each mix")
-        if len(config.model.actions) == 1 and not any(mix.none for mix in mixes):
+        if len(config.model.actions) == 1 and not any(mix.none or mix.none_clips for mix in mixes):
             raise TrainError(
                 f"model.labels: '{config.model.actions[0]}' is the only class and nothing is mixed in to tell it from; "
                 "name a second label, or set mix.none above 0"
             )
+        if not self.quiet_refs and any(mix.none_clips for mix in mixes):
+            raise TrainError("mix.none_clips: there is no clip of `none`; see data.none_folders, or set it to 0")
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Tensor]:
         step, number = place
@@ -154,15 +156,18 @@ class SequenceMaker:
         filled = 0
         while filled < ticks:
             view = draw_view(rng, self._augment)
-            if not self._actions or rng.random() < mix.none:
+            kind = rng.random() if self._actions else 0.0
+            if not self._actions or kind < mix.none:
                 n = int(rng.uniform(0.5, 3.0) * rate)
                 parts.append((self._nothing(rng, n, view), self._none))
             else:
-                label = int(rng.integers(len(self._by_label)))
-                footage = self._any(rng, self._by_label[label])
+                none = kind < mix.none + mix.none_clips
+                label = self._none if none else int(rng.integers(len(self._by_label)))
+                footage = self._any(rng, self._quiet if none else self._by_label[label])
+                whole = mix.action_s is None
                 n = ticks if mix.action_s is None else int(rng.uniform(*mix.action_s) * rate)
-                scene = self._other_scene(rng, view)
-                segment = action(rng, spec, footage, n, view, stretch=draw_stretch(rng, self._augment), scene=scene)
+                scene, stretch = self._other_scene(rng, view), draw_stretch(rng, self._augment)
+                segment = action(rng, spec, footage, n, view, stretch, scene, whole)
                 if self._augment.kind == "strong" and rng.random() < 0.1:
                     segment = segment._replace(pictures=relight(rng, segment.pictures, rate))
                 parts.append((segment, label))
