@@ -200,9 +200,10 @@ def _traces(bundle: Bundle, recordings: Sequence[Recording], err: Console) -> li
 def _show(choice: Choice, budget: Budget) -> None:
     console, point = Console(highlight=False, soft_wrap=True), choice.point
     recall = "" if point.recall is None else f" Recall on labelled clips {point.recall:.1%}."
+    bursts = f" (they come in bursts of {choice.dispersion:.1f})" if choice.dispersion > 1 else ""
     console.print(
         f"{point.false_events} false events in {choice.hours:.3g} hours of quiet footage that set nothing: at most "
-        f"{point.bound_per_day:,.1f}/day with {CONFIDENCE:.0%} confidence; the budget is {budget.text}.{recall}"
+        f"{point.bound_per_day:,.1f}/day with {CONFIDENCE:.0%} confidence{bursts}; the budget is {budget.text}.{recall}"
     )
     for label, row in choice.labels.items():
         false = choice.by_label.get(label, 0)
@@ -217,6 +218,7 @@ def _report(choice: Choice, budget: Budget) -> dict[str, Any]:
         "setting_hours": choice.setting_hours,
         "false_events": choice.point.false_events,
         "bound_per_day": choice.point.bound_per_day,
+        "dispersion": choice.dispersion,
         "recall": choice.point.recall,
         "labels": choice.labels,
         "path": [asdict(point) for point in choice.path],

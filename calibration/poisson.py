@@ -1,10 +1,17 @@
-"""What so much quiet footage says of the rate of false events: exact one-sided bounds for a Poisson count."""
+"""What so much quiet footage says of the rate of false events: one-sided bounds for events in bursts.
+
+A Poisson count has a variance as large as its mean. False events have a larger one: a hand that was mistaken once
+reaches again, and one scene has more of them than another. By that ratio, the index of dispersion, both the events
+counted and the footage count for less (a quasi-Poisson model: Wedderburn, 1974).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.stats import chi2
 
 CONFIDENCE = 0.95
@@ -39,6 +46,13 @@ class Budget:
         return upper_bound(0, 1.0) / self.per_hour
 
 
-def upper_bound(events: int, hours: float) -> float:
+def upper_bound(events: int, hours: float, dispersion: float = 1.0) -> float:
     """Events an hour that the true rate is below with 95 % confidence (Garwood, 1936): exact for a Poisson count."""
-    return float(chi2.ppf(CONFIDENCE, 2 * events + 2)) / 2 / hours
+    return dispersion * float(chi2.ppf(CONFIDENCE, 2 * events / dispersion + 2)) / 2 / hours
+
+
+def dispersion(counts: Sequence[int]) -> float:
+    """Variance by mean of the events in pieces of equal length: 1 for a Poisson count, and never taken for less."""
+    if len(counts) < 2 or not any(counts):
+        return 1.0
+    return max(1.0, float(np.var(counts, ddof=1) / np.mean(counts)))

@@ -4,10 +4,11 @@ Two things are to be true of the result: each label is as sensitive as its own f
 printed holds although thresholds were chosen. So the quiet footage is split.
 
 On a third of it each label's enter is set where that label alone makes no false event. That gives a path: all enters
-moved together, by the same step in log-odds, from strict to loose. On the rest, which set nothing, the path is walked
-from its strict end, and the walk stops at the first place where the exact 95 % bound on the rate of false events is
-over the budget. An order fixed beforehand and a stop at the first failure need no correction for having looked many
-times (fixed-sequence testing): what is chosen is within the budget with 95 % confidence, for footage like that given.
+moved together, by the same step in log-odds, from strict to loose. It also tells how much false events come in bursts.
+On the rest, which set nothing, the path is walked from its strict end, and the walk stops at the first place where the
+95 % bound on the rate of false events, with such bursts, is over the budget. An order fixed beforehand and a stop at
+the first failure need no correction for having looked many times (fixed-sequence testing): what is chosen is within
+the budget with 95 % confidence, for footage like that given.
 
 Exit goes with enter, at the share that the bundle has. Duration, merging and smoothing stay as the bundle has them;
 every count is made by the EventMachine itself.
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.poisson import Budget, BudgetError, upper_bound
+from calibration.poisson import Budget, BudgetError, dispersion, upper_bound
 from calibration.trace import Trace, count_events, margin_s
 from engine.spec import ModelSpec
 from stream.event_machine import Step
@@ -32,6 +33,7 @@ from stream.events import Rules
 from stream.thresholds import Thresholds
 
 SETTING_SHARE = 1 / 3
+PIECE_S = 60.0  # in which events are counted to see whether they come in bursts: longer than most of these last
 SHIFTS = tuple(np.arange(6.0, -6.01, -0.5).tolist())  # log-odds, strict to loose
 GRID = tuple(1 / (1 + math.exp(-x)) for x in np.arange(-2.0, 7.01, 0.25))  # enters tried per label
 HIGHEST = 0.999  # a float32 softmax can still exceed it
@@ -53,7 +55,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Choice:
-    """labels: per label enter and exit. path: strict to loose. hours, by_label: of checking, false events in it."""
+    """labels: per label enter and exit. path: strict to loose. hours, by_label: of checking, false events in it.
+
+    dispersion: of false events on the setting footage, with the lowest enters that were open to choice.
+    """
 
     labels: dict[str, dict[str, float]]
     path: list[Point]
@@ -61,6 +66,7 @@ class Choice:
     hours: float
     setting_hours: float
     by_label: dict[str, int]
+    dispersion: float
 
     @property
     def point(self) -> Point:
@@ -121,6 +127,7 @@ def choose_thresholds(
     for left, label in enumerate(spec.actions):
         progress("labels", len(spec.actions) - left)
         base[label] = _silent_enter(spec, present, label, lowest[label], [steps[id(t)] for t in setting])
+    burst = _dispersion(spec, with_enters(present, lowest), setting, thresholds.temperature)
     hours = sum(trace.hours for trace in checking)
     path: list[Point] = []
     counts: list[Counter[str]] = []
@@ -129,7 +136,7 @@ def choose_thresholds(
         enters = {label: _shifted(base[label], shift, lowest[label]) for label in spec.actions}
         rules = with_enters(present, enters)
         found = sum(count_events([steps[id(t)] for t in checking], spec, rules), Counter[str]())
-        bound = upper_bound(found.total(), hours)
+        bound = upper_bound(found.total(), hours, burst)
         allowed = bound <= budget.per_hour
         recall = _recall(spec, rules, clips, steps)
         path.append(Point(enters, found.total(), 24 * found.total() / hours, 24 * bound, recall, allowed))
@@ -141,7 +148,8 @@ def choose_thresholds(
         raise BudgetError(
             f"the budget of {budget.text} cannot be kept: with every enter at its strictest there are still "
             f"{path[0].false_events} false events in {hours:.3g} hours, so the bound is "
-            f"{path[0].bound_per_day:.3g}/day; train with this footage as `none`, or allow more"
+            f"{path[0].bound_per_day:.3g}/day (they come in bursts of {burst:.1f}); train with this footage as `none`, "
+            "or allow more"
         )
     # Of equal recall the strictest, and without labelled clips the loosest, which is the one that changes least.
     chosen = max(allowed_places, key=lambda i: (path[i].recall, -i)) if clips else allowed_places[-1]
@@ -152,6 +160,7 @@ def choose_thresholds(
         hours,
         sum(trace.hours for trace in setting),
         dict(counts[chosen]),
+        burst,
     )
 
 
@@ -188,6 +197,11 @@ def _silent_enter(
         return not sum(count_events(steps, spec, others | {label: rules[label]}), Counter[str]()).total()
 
     return enters[min(bisect.bisect_left(enters, True, key=silent), len(enters) - 1)]
+
+
+def _dispersion(spec: ModelSpec, rules: Mapping[str, Rules], quiet: Sequence[Trace], temperature: float) -> float:
+    pieces = [piece.steps(temperature) for trace in quiet for piece in trace.pieces(PIECE_S)]
+    return dispersion([count.total() for count in count_events(pieces, spec, rules)])
 
 
 def _shifted(enter: float, shift: float, lowest: float) -> float:

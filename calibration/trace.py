@@ -53,6 +53,11 @@ class Trace:
         ]
         return parts[0], parts[1]
 
+    def pieces(self, seconds: float) -> list[Trace]:
+        """Parts of so many seconds each; what is left at the end is left out."""
+        windows = max(1, round(seconds / self.spec.window_s))
+        return [self.split(end)[0].split(end - windows)[1] for end in range(windows, len(self) + 1, windows)]
+
     def steps(self, temperature: float, floor: float = 0.0, margin_s: float = 0.0) -> list[list[Step]]:
         """The steps of each epoch, as the EventMachine takes them.
 

@@ -59,7 +59,9 @@ def choice(quiet, clips) -> Choice:
 
 def test_thresholds_hold_on_footage_that_was_not_used(choice):
     """Within the bound printed; and the bundle's own would not have."""
-    assert choice.point.bound_per_day / 24 == pytest.approx(upper_bound(choice.point.false_events, choice.hours))
+    assert choice.point.bound_per_day / 24 == pytest.approx(
+        upper_bound(choice.point.false_events, choice.hours, choice.dispersion)
+    )
     assert choice.point.bound_per_day / 24 <= BUDGET.per_hour
     fresh = recorded(np.random.default_rng(99), 8.0)
     steps = [fresh.steps(1.0, 0.1, 1.0)]
@@ -69,6 +71,19 @@ def test_thresholds_hold_on_footage_that_was_not_used(choice):
     assert count_events(steps, SPEC, present)[0].total() / fresh.hours > BUDGET.per_hour
     assert choice.point.recall is not None
     assert choice.point.recall > 0.6
+
+
+def test_bursts_make_the_bound_wider(quiet, clips, choice):
+    """The same footage, but what is mistaken once is mistaken four times in a row."""
+    again = []
+    for trace in quiet:
+        logits = trace.logits.copy()
+        for burst in np.flatnonzero(logits[:, 0, 0] > 0):
+            logits[burst : burst + 16 : 4, :, 0] = logits[burst, :, 0]
+        again.append(dataclasses.replace(trace, logits=logits))
+    in_bursts = choose_thresholds(SPEC, PRESENT, again, clips, Budget.parse("1000/hour"), silent)
+    assert choice.dispersion < 2
+    assert 3 < in_bursts.dispersion < 6
 
 
 def test_the_walk_stops_at_the_first_place_over_the_budget(choice):
