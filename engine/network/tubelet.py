@@ -92,6 +92,20 @@ class ConvStem(nn.Module):
         return y.permute(0, 2, 3, 4, 1)  # [N, S, h, w, C]
 
 
+class _Convolution(nn.Conv3d):
+    """In float32 where torch 2.13 cannot do with less.
+
+    On CPUs with bf16 the weights' gradient of a convolution over fewer tokens in time than its kernel is long is made
+    of memory that nobody wrote: infinite, not a number, or just wrong.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and x.shape[2] < self.kernel_size[0] and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+
 def _halve(in_channels: int, channels: int, ticks: int) -> nn.Sequential:
     """The pattern's ticks to one token, the picture to half its size."""
     return nn.Sequential(*_convolution(in_channels, channels, (ticks, 3, 3), stride=ticks, padding=0))
@@ -101,6 +115,7 @@ def _convolution(
     in_channels: int, channels: int, kernel: tuple[int, int, int], stride: int, padding: int
 ) -> tuple[nn.Module, nn.Module]:
     """A convolution that halves the map, with its norm; stride and padding are those in time."""
-    convolution = nn.Conv3d(in_channels, channels, kernel, stride=(stride, 2, 2), padding=(padding, 1, 1), bias=False)
+    steps, pads = (stride, 2, 2), (padding, 1, 1)
+    convolution = _Convolution(in_channels, channels, kernel, stride=steps, padding=pads, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     return convolution, nn.BatchNorm3d(channels)

@@ -68,7 +68,7 @@ def test_a_graph_that_decides_otherwise_is_not_written(tiny_bundle, footage, tmp
 
 
 def test_a_layer_that_hurts_is_left_in_f32(tiny_bundle, monkeypatch):
-    """With ranges a hundredth of what they should be, the layer behind them is wrong in int8, and no other is."""
+    """With ranges so wide that all in them is zero, the layer behind them is wrong in int8, and no other is."""
     reference = tiny_bundle.reference()
     sample = [[reference.picture[i : i + 1], reference.flow[i : i + 1], *(s[i : i + 1] for s in reference.states)]
               for i in range(len(reference.logits))]  # fmt: skip
@@ -77,7 +77,7 @@ def test_a_layer_that_hurts_is_left_in_f32(tiny_bundle, monkeypatch):
 
     def spoiled(search, model, layers):
         limits, methods = choose(search, model, layers)
-        return {t: limit / 100 if t == "stacked" else limit for t, limit in limits.items()}, methods
+        return {t: limit * 10_000 if t == "stacked" else limit for t, limit in limits.items()}, methods
 
     monkeypatch.setattr(Search, "_choose_ranges", spoiled)
     found = Search(model, tiny_bundle.spec, sample, lambda stage, left: None).run()
