@@ -47,16 +47,16 @@ class Trace:
 
     def split(self, windows: int) -> tuple[Trace, Trace]:
         """The first so many windows, and the others."""
-        parts = [
-            Trace(self.recording, self.spec, self.logits[part], self.pts_ns[part], self.epochs[part])
-            for part in (slice(0, windows), slice(windows, None))
-        ]
-        return parts[0], parts[1]
+        return self._part(0, windows), self._part(windows, len(self))
 
     def pieces(self, seconds: float) -> list[Trace]:
         """Parts of so many seconds each; what is left at the end is left out."""
         windows = max(1, round(seconds / self.spec.window_s))
-        return [self.split(end)[0].split(end - windows)[1] for end in range(windows, len(self) + 1, windows)]
+        return [self._part(end - windows, end) for end in range(windows, len(self) + 1, windows)]
+
+    def _part(self, first: int, end: int) -> Trace:
+        part = slice(first, end)
+        return Trace(self.recording, self.spec, self.logits[part], self.pts_ns[part], self.epochs[part])
 
     def steps(self, temperature: float, floor: float = 0.0, margin_s: float = 0.0) -> list[list[Step]]:
         """The steps of each epoch, as the EventMachine takes them.

@@ -67,18 +67,22 @@ class Vitals:
         )
 
 
+class Growth(NamedTuple):
+    """How much more memory, handles and threads there are: medians of the last third less those of the first."""
+
+    mib: float
+    files: float
+    threads: float
+
+
 class Trend(NamedTuple):
-    """After warming up. slope: of the memory, as a share of it an hour; more_...: last third against the first."""
+    """After warming up. slope: of the core's memory, as a share of it an hour."""
 
     seconds: float
     rss_mib: float
     slope_per_hour: float
-    more_mib: float
-    more_files: float
-    more_threads: float
-    workers_more_mib: float
-    workers_more_files: float
-    workers_more_threads: float
+    core: Growth
+    workers: Growth
 
 
 def trend(samples: Sequence[Sample]) -> Trend:
@@ -96,12 +100,8 @@ def trend(samples: Sequence[Sample]) -> Trend:
         seconds=warm[-1].at_s - warm[0].at_s,
         rss_mib=rss,
         slope_per_hour=3600 * _theil_sen([s.at_s for s in warm], [s.rss_mib for s in warm]) / rss,
-        more_mib=more("rss_mib"),
-        more_files=more("files"),
-        more_threads=more("threads"),
-        workers_more_mib=more("workers_mib"),
-        workers_more_files=more("workers_files"),
-        workers_more_threads=more("workers_threads"),
+        core=Growth(more("rss_mib"), more("files"), more("threads")),
+        workers=Growth(more("workers_mib"), more("workers_files"), more("workers_threads")),
     )
 
 
@@ -111,16 +111,16 @@ def grown(samples: Sequence[Sample]) -> list[str]:
     wrong = []
     if found.seconds >= MIN_JUDGED_S and found.slope_per_hour > MAX_SLOPE:
         wrong.append(f"memory grows by {100 * found.slope_per_hour:.1f} % an hour")
-    judged = [("", found.more_mib, found.more_files, found.more_threads)]
+    judged = {"": found.core}
     if found.seconds >= MIN_JUDGED_S:  # in a short run a worker may be missing for a third of it
-        judged.append(("workers: ", found.workers_more_mib, found.workers_more_files, found.workers_more_threads))
-    for of, mib, files, threads in judged:
-        if mib > MAX_GROWTH_MIB:
-            wrong.append(f"{of}memory has grown by {mib:.0f} MiB")
-        if files > MAX_MORE_FILES:
-            wrong.append(f"{of}{files:g} more file handles")
-        if threads > MAX_MORE_THREADS:
-            wrong.append(f"{of}{threads:g} more threads")
+        judged["workers: "] = found.workers
+    for of, more in judged.items():
+        if more.mib > MAX_GROWTH_MIB:
+            wrong.append(f"{of}memory has grown by {more.mib:.0f} MiB")
+        if more.files > MAX_MORE_FILES:
+            wrong.append(f"{of}{more.files:g} more file handles")
+        if more.threads > MAX_MORE_THREADS:
+            wrong.append(f"{of}{more.threads:g} more threads")
     for n, sample in enumerate(samples[2:], 2):
         if all(s.zombies for s in samples[n - 2 : n + 1]):
             wrong.append(f"a dead process was not waited for at {sample.at_s:.0f} s")

@@ -1,29 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.spec import FlowSpec, Modality, ModelSpec
+from engine.spec import Modality, ModelSpec
 from stream.clip import ClipBuilder
 from stream.frame import NS_PER_S, ClockSource, PlaneArray, StreamKey, Window
+from tests.clip_spec import RATE_HZ, TICKS, clip_spec
 
-HEIGHT, WIDTH, TICKS, RATE_HZ = 16, 24, 8, 10
+HEIGHT, WIDTH = 16, 24
 TICK_NS = NS_PER_S // RATE_HZ
 
 
-def spec_of(modality: Modality = "rgb+flow", clip_px: float = 20) -> ModelSpec:
-    return ModelSpec(
-        name="m",
-        version="0",
-        labels=("walk", "none"),
-        modality=modality,
-        ticks=TICKS,
-        rate_hz=RATE_HZ,
-        height=HEIGHT,
-        width=WIDTH,
-        flow=FlowSpec(clip_px=clip_px),
-    )
+def spec_of(modality: Modality = "rgb+flow", **flow: Any) -> ModelSpec:
+    return clip_spec(modality, HEIGHT, WIDTH, **flow)
 
 
 def window_of(pts_ns: list[int] | None = None, seed: int = 0, ticks: int = TICKS) -> Window:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,16 @@ pytest.importorskip("onnxruntime")
 from benchmarks.kernels_on_cpu import CpuKernels, FlowOnCpu
 from engine.runtime.base import EngineError
 from engine.runtime.cubin import ARCHITECTURES, compile_cubin
-from engine.spec import FlowSpec, Modality, ModelSpec
+from engine.spec import Modality, ModelSpec
 from stream.clip import ClipBuilder
 from stream.device_clip import DeviceClips, _Clip, _drifting
 from stream.flow.cuda import KERNELS
 from stream.frame import NS_PER_S, ClockSource, StreamKey, Window
+from tests.clip_spec import TICKS, clip_spec
 from tests.engine.runtime.host_device import HostDevice, kernel_folder
 
 SOURCE = (KERNELS / "clip.cu").read_text()
-HEIGHT, WIDTH, TICKS, RATE_HZ = 32, 48, 8, 10
+HEIGHT, WIDTH = 32, 48
 ROWS = 3
 
 
@@ -36,18 +38,8 @@ def device(folder: Path) -> HostDevice:
     return HostDevice(folder)
 
 
-def spec_of(modality: Modality = "rgb+flow", **flow: object) -> ModelSpec:
-    return ModelSpec(
-        name="m",
-        version="0",
-        labels=("walk", "none"),
-        modality=modality,
-        ticks=TICKS,
-        rate_hz=RATE_HZ,
-        height=HEIGHT,
-        width=WIDTH,
-        flow=FlowSpec(**flow),  # type: ignore[arg-type]
-    )
+def spec_of(modality: Modality = "rgb+flow", **flow: Any) -> ModelSpec:
+    return clip_spec(modality, HEIGHT, WIDTH, **flow)
 
 
 def windows(spec: ModelSpec, count: int) -> list[Window]:
