@@ -1,10 +1,11 @@
-"""Where a window's time goes on OpenVINO, in f32 and in int8, layer by layer: what int8 is worth on this CPU, and why.
+"""Where a window's time goes on OpenVINO, with and without int8, layer by layer: what int8 is worth here, and why.
 
-    python -m benchmarks.int8_layers [BUNDLE] [--runs 60] [--all]
+    python -m benchmarks.int8_layers [BUNDLE] [--rest f32|bf16] [--runs 60] [--all]
 
-One thread, both in turn. A node's time is its least of all runs, because what else the machine does only adds to it. A
-layer is a convolution or a product with weights, which calibration could put in int8 (`calibration.graph.layers`);
-OpenVINO fuses bias and activation into it. What is in between is given by kind of node.
+One thread, both in turn. What is not in int8 is in f32, or in bf16, which engines choose where the CPU computes in it.
+A node's time is its least of all runs, because what else the machine does only adds to it. A layer is a convolution or
+a product with weights, which calibration could put in int8 (`calibration.graph.layers`); OpenVINO fuses bias and
+activation into it. What is in between is given by kind of node.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class Node(NamedTuple):
 class Profile:
     """One graph, compiled for one thread with counters."""
 
-    def __init__(self, bundle: Bundle, precision: str) -> None:
+    def __init__(self, bundle: Bundle, precision: str, rest: str) -> None:
         core, spec = shared_core(), bundle.spec
         model = core.read_model(bundle.path / f"network.{precision}.onnx")
         model.reshape({t.name: [1, *t.shape] for t in spec.inputs})
-        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERF_COUNT": True}
+        config = {"INFERENCE_PRECISION_HINT": rest, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERF_COUNT": True}
         compiled = core.compile_model(model, "CPU", config)
         self._request = compiled.create_infer_request()
         self._of = {
@@ -66,6 +67,7 @@ class Profile:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("bundle", nargs="?", default="movements")
+    parser.add_argument("--rest", choices=("f32", "bf16"), default="f32", help="the precision of what is not int8")
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--all", action="store_true", help="a line for every layer, not for every kind")
     options = parser.parse_args()
@@ -74,11 +76,11 @@ def main() -> None:
     states = [array[:1] for array in reference.states]
     windows = [reference.picture[1:2], *([reference.flow[1:2]] if bundle.spec.flow_ticks else [])]
     inputs = dict(zip([t.name for t in bundle.spec.inputs], [*windows, *states], strict=True))
-    profiles = [Profile(bundle, precision) for precision in ("fp32", "int8")]
+    profiles = [Profile(bundle, precision, options.rest) for precision in ("fp32", "int8")]
     for _ in range(options.runs):
         for profile in profiles:
             profile.run(inputs)
-    print_table([profile.nodes() for profile in profiles], layers(bundle), options.all)
+    print_table([profile.nodes() for profile in profiles], layers(bundle), options.rest, options.all)
 
 
 def layers(bundle: Bundle) -> dict[str, graph.Layer]:
@@ -93,7 +95,7 @@ def layers(bundle: Bundle) -> dict[str, graph.Layer]:
     return found
 
 
-def print_table(profiles: list[list[Node]], layers: Mapping[str, graph.Layer], every: bool) -> None:
+def print_table(profiles: list[list[Node]], layers: Mapping[str, graph.Layer], rest: str, every: bool) -> None:
     """Layers by operator (or each), then what is no layer by kind of node, then the sum."""
 
     def layer_of(node: Node) -> graph.Layer | None:
@@ -109,8 +111,8 @@ def print_table(profiles: list[list[Node]], layers: Mapping[str, graph.Layer], e
                 rows[f"between: {node.kind}"][column].append(node)
             else:
                 name = f"{layer.operator} {layer.name}" if every else layer.operator
-                rows[f"{name}, {'int8' if layer in quantised else 'left in f32'}"][column].append(node)
-    table = Table("", "f32, ms", "int8, ms", "nodes", "f32 by", "int8 by")
+                rows[f"{name}, {'int8' if layer in quantised else f'left in {rest}'}"][column].append(node)
+    table = Table("", f"{rest}, ms", "int8, ms", "nodes", f"{rest} by", "int8 by")
     for name, pair in sorted(rows.items(), key=lambda row: -sum(node.ms for node in row[1][0])):
         ms = [sum(node.ms for node in nodes) for nodes in pair]
         if max(ms) > 0:

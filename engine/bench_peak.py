@@ -11,6 +11,8 @@ from engine.runtime.base import Precision
 CPU_SIDE, GPU_SIDE = 2048, 8192
 """Of the square matrices: on a GPU the smaller one is over before a launch has cost nothing."""
 
+ALIKE = 3  # half seconds that bring nothing better
+
 
 class Peak:
     """Operations a second that one large matrix product reaches, by precision; measured when first asked.
@@ -51,7 +53,13 @@ class Peak:
             if self._cuda:
                 torch.cuda.synchronize()
 
-        return float(2 * side**3 / min(call_times(run, 1.0)))
+        best = min(call_times(run, 1.0))
+        alike = 0
+        while alike < ALIKE:  # beside other programs a second may be a slow one
+            again = min(call_times(run, 0.5))
+            alike = alike + 1 if again > 0.99 * best else 0
+            best = min(best, again)
+        return float(2 * side**3 / best)
 
 
 def call_times(run: Callable[[], Any], seconds: float) -> list[float]:

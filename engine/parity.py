@@ -6,6 +6,8 @@ runs the same windows with its state carried, so that an error which memory ampl
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from engine.softmax import softmax
 from engine.spec import ModelSpec, TensorSpec
 
 MIN_WINDOWS = 12
+PACKED = ("picture", "flow")  # in the file: deflated, uint8 [bytes]; as they are in bundles of before
 
 
 class Limits(NamedTuple):
@@ -101,9 +104,10 @@ class Reference:
     states: list[npt.NDArray[np.float32]]
 
     def save(self, path: Path, spec: ModelSpec) -> None:
+        """Picture and flow are deflated: they would be the larger part of a bundle."""
         arrays: list[npt.NDArray[Any]] = [self.picture, self.flow, self.logits, *self.states]
         tensors = {t.name: np.ascontiguousarray(a) for t, a in zip(_tensors(spec), arrays, strict=True)}
-        save_file(tensors, path)
+        save_file(tensors | {name: _packed(tensors[name]) for name in PACKED}, path)
 
     @classmethod
     def load(cls, path: Path, spec: ModelSpec) -> Reference:
@@ -115,15 +119,37 @@ class Reference:
         expected = _tensors(spec)
         if tensors.keys() != {t.name for t in expected}:
             raise ValueError(f"holds {sorted(tensors)}, expected {sorted(t.name for t in expected)}")
-        windows = len(tensors["picture"])
+        windows = len(tensors["logits"])
         if windows < MIN_WINDOWS:
             raise ValueError(f"holds {windows} windows, at least {MIN_WINDOWS} are needed")
         for t in expected:
             got = tensors[t.name]
+            if t.name in PACKED and got.ndim == 1:
+                got = tensors[t.name] = _unpacked(got, t, windows)
             if got.shape != (windows, *t.shape) or got.dtype != t.dtype:
                 raise ValueError(f"{t.name} is {got.dtype} {list(got.shape)}, expected {t.dtype} {[windows, *t.shape]}")
         picture, flow, logits, *states = (tensors[t.name] for t in expected)
         return cls(picture, flow, logits, states)
+
+
+def _packed(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Deflated: the first byte of every value, then the second of every value, which repeat each other more."""
+    planes = np.moveaxis(array.view(np.uint8).reshape(*array.shape, array.itemsize), -1, 0)
+    return np.frombuffer(zlib.compress(planes.tobytes(), 9), np.uint8)
+
+
+def _unpacked(packed: npt.NDArray[np.uint8], of: TensorSpec, windows: int) -> npt.NDArray[Any]:
+    """Raises ValueError if it is not so many windows of that tensor."""
+    dtype, shape = np.dtype(of.dtype), (windows, *of.shape)
+    size = dtype.itemsize * math.prod(shape)
+    try:
+        content = zlib.decompressobj().decompress(packed.tobytes(), size + 1)
+    except zlib.error as error:
+        raise ValueError(f"{of.name} cannot be unpacked ({error})") from error
+    if len(content) != size:
+        raise ValueError(f"{of.name} unpacks to {len(content)} bytes or more, expected {size}")
+    planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
+    return np.array(planes.T, order="C").view(dtype).reshape(shape)
 
 
 def _tensors(spec: ModelSpec) -> list[TensorSpec]:

@@ -10,13 +10,15 @@ from torch import Tensor
 from engine.bundle import Bundle
 from engine.export import export_bundle
 from engine.network.recognizer import Recognizer
+from engine.parity import MIN_WINDOWS
 from engine.spec import NONE_LABEL, ModelSpec
 from stream.demo.motions import ACTIONS
 from train.config import TrainConfig
 from train.data.sequences import SequenceMaker
 
-REFERENCE_WINDOWS = 16
+REFERENCE_WINDOWS = MIN_WINDOWS
 REFERENCE_SEED = 2026
+FLOW_STEPS = 16  # in a pixel, to which the reference's flow is rounded: it deflates to a quarter, and serves as well
 
 
 def make_bundle(model: Recognizer, config: TrainConfig, path: Path) -> Bundle:
@@ -26,7 +28,7 @@ def make_bundle(model: Recognizer, config: TrainConfig, path: Path) -> Bundle:
         model.cpu(),
         path,
         picture=windows["picture"].numpy(),
-        flow=windows["flow"].numpy(),
+        flow=(windows["flow"] * FLOW_STEPS).round().div(FLOW_STEPS).numpy(),
         thresholds=config.thresholds,
         card=card(config),
     )

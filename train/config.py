@@ -74,6 +74,25 @@ class ValidationConfig(Strict):
     keep: Literal["last", "best"] = Field("last", description="which validation's weights become the bundle")
 
 
+class ProbeConfig(Strict):
+    """The regression that fits the classifier before the first step."""
+
+    strength: float | None = Field(
+        None, gt=0, description="C, inverse of its regularisation; none: chosen by cross-validation over whole groups"
+    )
+    sizes: tuple[tuple[int, int], ...] = Field(
+        (), description="[height, width] of pictures that it sees beside the model's own: people of other sizes"
+    )
+    quiet_weight: float = Field(
+        0.3, gt=0, description="how much a clip of data.quiet or data.quiet_clips counts beside one of the data's own"
+    )
+    moving_weight: float = Field(
+        0.0,
+        ge=0,
+        description="how much a clip of none counts once more, seen by a moving camera; for cameras that stand",
+    )
+
+
 class FoldsConfig(Strict):
     """Cross-validation: which groups are left out, fold by fold; named before anything is measured."""
 
@@ -105,8 +124,8 @@ class TrainConfig(Strict):
         description="weights that training starts from: a checkpoint, a bundle or a file; another configuration is "
         "trained first",
     )
-    probe: float | None = Field(
-        None, gt=0, description="with start: the classifiers are first fitted to the clips, by a regression of this C"
+    probe: ProbeConfig | None = Field(
+        None, description="with start: the classifier is first fitted to the clips, by a regression"
     )
     folds: FoldsConfig | None = Field(None, description="what `train --folds` leaves out")
     seed: int = 0

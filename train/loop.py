@@ -21,14 +21,13 @@ from train.data.clips import ClipRef
 from train.data.prepare import write_skipped
 from train.data.sequences import SequenceDataset
 from train.data.split import find_split
-from train.data.windows import WindowCache
 from train.device import pick_device, pick_precision
 from train.distributed import Ranks, connected, gathered
 from train.environment import describe
 from train.evaluate import ClipReport
 from train.metrics import Metrics
 from train.optimizer import make_optimizer, update_average
-from train.probe import fit_classifiers
+from train.probe import fit_classifier
 from train.run_folder import RunFolder
 from train.start import load_start
 from train.stepper import DivergedError, Stepper
@@ -139,9 +138,10 @@ def _begin(config: TrainConfig, folder: RunFolder, learner: Learner, ranks: Rank
         for line in load_start(config.start, learner.model).lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if config.probe is not None:
-            refs, cache = find_split(config.data, config.model.actions).train, cache_folder(config.data.cache)
-            share = fit_classifiers(learner.model, refs, WindowCache(cache, config.model), config.probe)
-            console.print(f"classifiers fitted to {len(refs)} clips, {share:.1%} of them right", highlight=False)
+            split, cache = find_split(config.data, config.model.actions), cache_folder(config.data.cache)
+            with Progress(console=console) as progress:
+                fitted = fit_classifier(learner.model, split.train, split.quiet, cache, config.probe, progress)
+            console.print(f"classifier {fitted}", highlight=False)
         learner.average.load_state_dict(learner.model.state_dict())
     if len(steps := set(gathered(ranks, standing.step))) > 1:
         raise TrainError(

@@ -119,23 +119,23 @@ class WindowAttention(nn.Module):
             tokens = F.pad(tokens, (0, 0, 0, 1))
         tokens = tokens.index_select(1, self.order).reshape(-1, n, self.channels)  # [N*windows, n, C]
 
-        qkv = self.qkv(tokens).reshape(-1, n, 3, k, d).permute(2, 0, 3, 1, 4)
-        q, key, v = qkv[0], qkv[1], qkv[2]  # [N*windows, heads, n, d]
-        attention = (q * d**-0.5) @ key.transpose(2, 3) + self.position_bias()  # [N*windows, heads, n, n]
-        if self.mask is not None:
-            attention = attention.reshape(-1, self.windows, k, n, n) + self.mask
-            attention = attention.reshape(-1, k, n, n)
-        y = torch.softmax(attention, dim=-1) @ v
-        y = self.proj(y.transpose(1, 2).reshape(-1, n, self.channels))
+        # Windows of one map with masks of their own stand beside the heads, so that bias and mask are one constant.
+        masked = 1 if self.mask is None else self.windows
+        qkv = self.qkv(tokens).reshape(-1, masked, n, 3, k, d).permute(3, 0, 1, 4, 2, 5)
+        # [N*windows, heads, n, d], or where masked [N, windows*heads, n, d]
+        q, key, v = (part.reshape(-1, masked * k, n, d) for part in (qkv[0], qkv[1], qkv[2]))
+        y = torch.softmax((q * d**-0.5) @ key.transpose(2, 3) + self.position_bias(), dim=-1) @ v
+        y = self.proj(y.reshape(-1, masked, k, n, d).transpose(2, 3).reshape(-1, n, self.channels))
 
         y = y.reshape(-1, self.windows * n, self.channels).index_select(1, self.inverse)
         out: Tensor = self.dropout(y.reshape(-1, *shape[1:]))
         return out
 
     def position_bias(self) -> Tensor:
-        """float32 [1, heads, n, n]."""
+        """float32 [1, heads, n, n]; with the mask, [1, windows*heads, n, n]."""
         bias = self.relative_position_bias_table.index_select(0, self.relative_position_index)
-        return bias.reshape(1, self.places, self.places, self.heads).permute(0, 3, 1, 2)
+        bias = bias.reshape(1, self.places, self.places, self.heads).permute(0, 3, 1, 2)
+        return bias if self.mask is None else (bias + self.mask).reshape(1, -1, self.places, self.places)
 
 
 class DropPath(nn.Module):

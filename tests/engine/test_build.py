@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from engine.build import Recipe, build_engine, graph_for
 from engine.build_command import build
-from engine.bundle import Bundle, BundleError
+from engine.bundle import Bundle, BundleError, shipped
 from engine.cache import EngineCache
 from engine.narrow import widened
 from engine.parity import check_parity
@@ -99,12 +99,13 @@ def test_rtx_builds_int8(bundle):
     assert len(plan) > 10_000
 
 
+@pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
-def test_rtx_builds_the_default_model(cache, precision):
+def test_rtx_builds_what_ships(cache, name, precision):
     pytest.importorskip("tensorrt_rtx")
     capabilities = (86, 89, 120) if precision == "fp32" else (75, 86, 89, 120)
     options = TensorRTOptions(capabilities)
-    assert build_engine(Bundle.load("movements"), Recipe("tensorrt-rtx", precision, (1,), options), cache=cache).fresh
+    assert build_engine(Bundle.load(name), Recipe("tensorrt-rtx", precision, (1,), options), cache=cache).fresh
 
 
 @pytest.mark.skipif(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 import yaml
@@ -104,6 +106,9 @@ def test_an_unlisted_file_is_refused(bundle_folder):
         (lambda t: {k: v[:3] for k, v in t.items()}, "holds 3 windows, at least 12"),
         (lambda t: t | {"logits": t["logits"][..., :3].copy()}, r"logits is float32 \[12, 4, 3\], expected .*12, 4, 5"),
         (lambda t: {k: v for k, v in t.items() if k != "state_0_c"}, "expected .*state_0_c"),
+        (lambda t: t | {"flow": t["flow"][:-9].copy()}, "flow unpacks to .* bytes or more, expected"),
+        (lambda t: t | {"picture": t["picture"][9:].copy()}, "picture cannot be unpacked"),
+        (lambda t: t | {"picture": np.frombuffer(zlib.compress(bytes(10**7)), np.uint8)}, "picture unpacks to"),
     ],
 )
 def test_reference_of_another_model_is_refused(change, message, bundle_folder):
@@ -112,6 +117,17 @@ def test_reference_of_another_model_is_refused(change, message, bundle_folder):
     relist(bundle_folder, path.name)
     with pytest.raises(BundleError, match=rf"parity\.safetensors does not belong to model 'small': .*{message}"):
         Bundle.load(bundle_folder)
+
+
+def test_a_reference_that_is_not_packed_is_read(bundle_folder):
+    """As in bundles of before."""
+    path = bundle_folder / "parity.safetensors"
+    reference = Bundle.load(bundle_folder).reference()
+    save_file(load_file(path) | {"picture": reference.picture, "flow": reference.flow}, path)
+    relist(bundle_folder, path.name)
+    again = Bundle.load(bundle_folder).reference()
+    assert (again.picture == reference.picture).all()
+    assert (again.flow == reference.flow).all()
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "parity.safetensors"])

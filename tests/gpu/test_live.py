@@ -17,6 +17,7 @@ from engine.runtime.base import EngineInfo, Precision
 from engine.runtime.driver import find_gpu
 from engine.runtime.resident import ResidentEngine
 from engine.runtime.tensorrt import choose_library, open_tensorrt
+from stream.demo.motions import ACTIONS
 from stream.device_clip import DeviceClips
 from tests.engine.runtime.host_device import HostDevice, OrtNetwork, kernel_folder
 from tests.gpu.live import compare, draw_films, same_events
@@ -52,7 +53,7 @@ def test_on_a_gpu_flow_says_what_dis_on_the_cpu_says(name, precision: Precision,
     bundle = Bundle.load(name)
     recipe = Recipe(choose_library(), precision, (1, 4, 16))
     engine = open_tensorrt(bundle, recipe, cache=EngineCache(tmp_path / "engines"))
-    compared = compare(engine, bundle, draw_films(tmp_path, bundle.spec.actions, 20))
+    compared = compare(engine, bundle, draw_films(tmp_path, ACTIONS, 20))
     engine.close()
     told = {"model": name, "precision": precision, "gpu": find_gpu().name, **compared.told()}
     record_property("live", json.dumps(told))

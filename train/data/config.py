@@ -53,7 +53,9 @@ class DataConfig(Strict):
     validate_root: str | None = Field(None, description="other clips, laid out like root, to measure on")
     none_folders: tuple[str, ...] = Field((), description="folders below root whose clips are `none`, e.g. noFight")
     quiet: tuple[str, ...] = Field((), description="CSV files of timed segments whose quiet parts become `none`")
-    quiet_clips: tuple[str, ...] = Field((), description="videos in which nobody does any of the actions: `none`")
+    quiet_clips: tuple[str, ...] = Field(
+        (), description="videos, or folders of them, without any of the actions: `none`"
+    )
     augment: AugmentConfig = AugmentConfig()
     cache: str | None = Field(
         "auto",

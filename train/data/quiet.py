@@ -11,8 +11,9 @@ import csv
 import re
 from pathlib import Path
 
+from engine.spec import NONE_LABEL
 from train.config import TrainError
-from train.data.clips import ClipRef
+from train.data.clips import VIDEO_SUFFIXES, ClipRef
 
 # What people do in place. A segment that overlaps any other activity is left out.
 STILL_ACTIVITIES = {"sitting", "sleeping", "reading", "standing"}
@@ -32,8 +33,18 @@ def quiet_segments(classes: str) -> list[tuple[float, float]]:
     ]
 
 
+def find_quiet_clips(path: Path) -> list[ClipRef]:
+    """A video, or all below a folder; each is a group of its own. Raises TrainError for a folder without any."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+        if not files:
+            raise TrainError(f"data.quiet_clips: {path} has no videos in it ({', '.join(sorted(VIDEO_SUFFIXES))})")
+    return [ClipRef(file, NONE_LABEL, file.stem) for file in files]
+
+
 def find_quiet(tables: list[Path]) -> list[ClipRef]:
-    """Quiet stretches of all tables.
+    """Quiet stretches of all tables, each once.
 
     A row whose video is not there is left out: a part of the data set is allowed. Raises TrainError for a table that is
     not there, or of which no video is.
@@ -50,7 +61,7 @@ def find_quiet(tables: list[Path]) -> list[ClipRef]:
                 if path.exists():
                     videos += 1
                     segments = quiet_segments(row.get("Classes") or "")
-                    refs += [ClipRef(path, "none", subject, start, end) for start, end in segments]
+                    refs += [ClipRef(path, NONE_LABEL, subject, start, end) for start, end in segments]
         if not videos:
             raise TrainError(f"{table}: none of its videos is in {table.parent.parent / kind}")
-    return refs
+    return list(dict.fromkeys(refs))  # the published tables name a video twice

@@ -12,7 +12,7 @@ from engine.spec import NONE_LABEL
 from train.config import TrainError
 from train.data.clips import ClipRef, find_clips, resolve
 from train.data.config import DataConfig
-from train.data.quiet import find_quiet
+from train.data.quiet import find_quiet, find_quiet_clips
 from train.data.table import read_table
 from train.data.ucf101 import find_ucf101
 
@@ -36,7 +36,7 @@ def find_split(data: DataConfig, actions: tuple[str, ...]) -> Split:
     not exist or that would be on both sides.
     """
     quiet = find_quiet([resolve(path) for path in data.quiet])
-    quiet += [ClipRef(resolve(path), NONE_LABEL, Path(path).stem) for path in data.quiet_clips]
+    quiet += [ref for path in data.quiet_clips for ref in find_quiet_clips(resolve(path))]
     if data.root is None:
         return Split([], [], quiet, [])
     root = resolve(data.root)
