@@ -79,6 +79,10 @@ def evaluate(
             metavar="FOLDER", help="A folder whose clips show none of the labels; may be given several times."
         ),
     ] = None,
+    split: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="DIR is UCF-101 as published: measure on the test list of this split."),
+    ] = None,
     views: Annotated[
         int, typer.Option(min=0, help="Measure by the published protocol, too: so many clips in time by three crops.")
     ] = 0,
@@ -110,6 +114,8 @@ def evaluate(
         swinstream evaluate movements --data my-clips --json
 
         swinstream evaluate fight --data surv_fight --none noFight --live --report fight-report
+
+        swinstream evaluate runs/ucf101-swin-t-rgb/bundle --data ucf101 --split 1 --views 4
     """
     from train.evaluate_command import evaluate as command
     from train.measurement import Wanted
@@ -118,6 +124,7 @@ def evaluate(
         data,
         groups=tuple(group or ()),
         none_folders=tuple(none or ()),
+        split=split,
         engine=engine or "auto",
         views=views,
         online=online or report is not None,

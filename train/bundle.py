@@ -45,7 +45,9 @@ def reference_windows(spec: ModelSpec) -> dict[str, Tensor]:
 def card(config: TrainConfig) -> str:
     """What the model was trained on and how, in words; measured accuracy is added by hand where it was measured."""
     spec, data = config.model, config.data
-    clips = "" if data.root is None else f"the clips in `{data.root}` and on "
+    taught = [] if data.root is None else [f"the clips in `{data.root}`"]
+    if data.root is None or any(phase.mix.drawn for phase in config.phases):
+        taught.append("the drawn actor")
     left_out = ", ".join((*data.exclude_groups, *data.validate_groups)) or "none"
     return "\n".join(
         [
@@ -53,7 +55,7 @@ def card(config: TrainConfig) -> str:
             "",
             f"Labels: {', '.join(spec.labels)}.",
             "",
-            f"Trained on {clips}the drawn actor; groups left out: {left_out}. "
+            f"Trained on {' and on '.join(taught)}; groups left out: {left_out}. "
             f"Footage for `none`: {', '.join((*data.quiet, *data.quiet_clips)) or 'drawn only'}.",
             "",
             f"{spec.modality}, {spec.width}x{spec.height}, {spec.rate_hz:g} ticks a second, windows of "

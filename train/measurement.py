@@ -27,13 +27,15 @@ from train.evaluation import Evaluation, Offline, Quiet
 from train.films import Film, make_films
 from train.live import LiveReport, playing_s, watch_live
 from train.online import OnlineEvent, events_in, trace
-from train.selection import select_clips
+from train.selection import select_clips, select_split
 from train.views import evaluate_views
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be measured. views: clips in time of the published protocol, 0: it is not measured.
+    """What is to be measured. split: data is UCF-101 as published, and only this split's test list counts.
+
+    views: clips in time of the published protocol, 0: it is not measured.
 
     cameras: films played at a time, live; 0: two, or one on a machine with one core.
     """
@@ -41,6 +43,7 @@ class Wanted:
     data: Path
     groups: tuple[str, ...] = ()
     none_folders: tuple[str, ...] = ()
+    split: int | None = None
     engine: EngineChoice = "auto"
     views: int = 0
     online: bool = False
@@ -51,7 +54,12 @@ class Wanted:
 
 def measure(bundle: Bundle, wanted: Wanted, console: Console) -> Evaluation:
     """Raises TrainError for what is wrong with the data, and what the parts raise."""
-    selection = select_clips(wanted.data, bundle.spec, wanted.none_folders, wanted.groups)
+    if wanted.split is not None and wanted.none_folders:
+        raise TrainError("--none says what folders hold: it does not go with --split")
+    if wanted.split is None:
+        selection = select_clips(wanted.data, bundle.spec, wanted.none_folders, wanted.groups)
+    else:
+        selection = select_split(wanted.data, bundle.spec, wanted.split, wanted.groups)
     quiet = quiet_files(wanted.quiet)
     for note in selection.notes:
         _tell(console, note)

@@ -132,15 +132,28 @@ def regression(samples: Samples, strength: float) -> LogisticRegression:
 
 
 def best_strength(samples: Samples) -> float:
-    """Of STRENGTHS, the one to which the labels of groups that it was not fitted to are likeliest."""
-    parts = StratifiedGroupKFold(PARTS, shuffle=True, random_state=SEED)
-    dealt = list(parts.split(samples.table, samples.labels, samples.groups))
+    """Of STRENGTHS, the one to which the labels of groups that it was not fitted to are likeliest.
+
+    Raises TrainError where labels have too few groups to leave some out.
+    """
+    labels = np.unique(samples.labels)
+    parts = min(PARTS, *(len(set(samples.groups[samples.labels == label])) for label in labels))
+    dealt = []
+    if parts > 1:
+        dealer = StratifiedGroupKFold(parts, shuffle=True, random_state=SEED)
+        for fitted, held in dealer.split(samples.table, samples.labels, samples.groups):
+            if np.isin(labels, samples.labels[fitted]).all():
+                dealt.append((samples.part(fitted), samples.part(held)))
+    if not dealt:
+        raise TrainError(
+            "probe: the clips have too few groups to choose its strength by: give probe.strength, say 0.03"
+        )
 
     def likelihood(strength: float) -> float:
         total = 0.0
-        for fitted, held in dealt:
-            left, fit = samples.part(held), regression(samples.part(fitted), strength)
-            told = fit.predict_log_proba(left.table)[np.arange(len(held)), np.searchsorted(fit.classes_, left.labels)]
+        for part, left in dealt:
+            fit = regression(part, strength)
+            told = fit.predict_log_proba(left.table)[np.arange(len(left.labels)), np.searchsorted(labels, left.labels)]
             total += float(told @ left.weights)
         return total
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.spec import NONE_LABEL, ModelSpec
 from train.config import TrainError
 from train.data.clips import VIDEO_SUFFIXES, ClipRef, find_clips
+from train.data.ucf101 import find_ucf101
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,7 @@ def select_clips(
             f"{data}: no folder is a label of model '{spec.name}'; it knows {', '.join(spec.labels)}; "
             f"there are {_named(folders)}. A folder whose clips are none of these: --none FOLDER"
         )
-    refs = find_clips(data, tuple(labels), tuple(nones))
-    if groups:
-        known = sorted({ref.group for ref in refs})
-        if missing := [group for group in groups if group not in known]:
-            raise TrainError(f"{data}: no clips of group {', '.join(missing)}; there are {_named(known)}")
-        refs = [ref for ref in refs if ref.group in groups]
+    refs = _of_groups(data, find_clips(data, tuple(labels), tuple(nones)), groups)
     notes = [f"{data / name}: counted as {NONE_LABEL}" for name in nones]
     notes += [
         f"{data / name}: left out, for model '{spec.name}' has no such label; with --none {name} its clips are none"
@@ -57,6 +53,28 @@ def select_clips(
         if name not in nones
     ]
     return Selection(tuple(refs), tuple(notes))
+
+
+def select_split(data: Path, spec: ModelSpec, split: int, groups: Sequence[str] = ()) -> Selection:
+    """The test list of an official split of UCF-101, as published in `data`. Raises TrainError.
+
+    Labels that the model has not are left out with a note.
+    """
+    _, test = find_ucf101(data, split)
+    refs = [ref for ref in test if ref.label in spec.actions]
+    others = sorted({ref.label for ref in test} - {ref.label for ref in refs})
+    if not refs:
+        raise TrainError(f"{data}: model '{spec.name}' has no label of split {split}; there are {_named(others)}")
+    notes = [f"{data}: left out, for model '{spec.name}' has no such label: {_named(others)}"] if others else []
+    return Selection(tuple(_of_groups(data, refs, groups)), tuple(notes))
+
+
+def _of_groups(data: Path, refs: list[ClipRef], groups: Sequence[str]) -> list[ClipRef]:
+    """Only those of the groups, if any are named."""
+    known = sorted({ref.group for ref in refs})
+    if missing := [group for group in groups if group not in known]:
+        raise TrainError(f"{data}: no clips of group {', '.join(missing)}; there are {_named(known)}")
+    return [ref for ref in refs if not groups or ref.group in groups]
 
 
 def _has_clips(folder: Path) -> bool:

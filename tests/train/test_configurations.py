@@ -11,12 +11,12 @@ import pytest
 import torch
 import yaml
 
-from engine.bundle import shipped
+from engine.bundle import CARD, Bundle, shipped
 from engine.network.recognizer import Recognizer
 from engine.spec import TOKEN_PATTERNS
 from stream.info import info
 from train.batches import batches
-from train.bundle import REFERENCE_WINDOWS, reference_windows
+from train.bundle import REFERENCE_WINDOWS, card, reference_windows
 from train.config import TrainConfig, load_train_config
 from train.data.sequences import SequenceDataset
 from train.distributed import Ranks
@@ -62,6 +62,14 @@ def test_loads_and_begins_as_it_says(path: Path) -> None:
     config = load_train_config(path)
     if config.start is not None and config.start in shipped():
         assert load_start(config.start, Recognizer(config.model)).fitted.share == 1
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_card_that_ships_is_its_configurations(name: str) -> None:
+    config = load_train_config(ROOT / f"configs/train/{name}.yaml")
+    said = (Bundle.load(name).path / CARD).read_text(encoding="utf-8")
+    assert said.strip() == card(config).strip()
+    assert ("drawn actor;" in said) == any(phase.mix.drawn > 0 for phase in config.phases)
 
 
 @pytest.mark.parametrize("path", [path for path in PAPER if "clstm" in path.stem], ids=lambda path: path.stem)

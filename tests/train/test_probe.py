@@ -120,6 +120,18 @@ def test_the_strength_is_chosen_over_whole_groups() -> None:
     assert {whole, cut} <= set(STRENGTHS)
 
 
+@pytest.mark.parametrize("groups", [["a"] * 40, ["a"] * 20 + ["b"] * 20, ["a"] * 39 + ["b"]])
+def test_too_few_groups_to_choose_by(groups: list[str]) -> None:
+    table, labels = np.random.default_rng(0).normal(size=(40, 2)), np.repeat([0, 1], 20)
+    with pytest.raises(TrainError, match=r"too few groups to choose its strength by: give probe\.strength"):
+        best_strength(Samples(table, labels, np.array(groups), np.ones(40)))
+
+
+def test_two_groups_are_enough() -> None:
+    table, labels = np.random.default_rng(0).normal(size=(40, 2)), np.tile([0, 1], 20)
+    assert best_strength(Samples(table, labels, np.repeat(["a", "b"], 20), np.ones(40))) in STRENGTHS
+
+
 def test_labels_weigh_the_same_and_quiet_clips_less() -> None:
     """One feature, on which the labels overlap; where the answer changes says what weighs how much."""
     rng = np.random.default_rng(0)

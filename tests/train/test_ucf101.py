@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from engine.bundle import Bundle
 from tests.train.ucf101_files import LABELS, TEST_GROUPS, write_lists, write_ucf101
+from train.bundle import make_bundle
 from train.config import TrainConfig, TrainError
 from train.data.clips import data_root
 from train.data.sequences import SequenceDataset
 from train.data.split import find_split
 from train.data.ucf101 import find_ucf101, ucf101_labels
+from train.evaluate_command import evaluate
 from train.loop import train
+from train.measurement import Wanted
+from train.selection import select_split
 
 QUIET = Console(quiet=True)
 
@@ -76,7 +82,10 @@ def ucf101_settings(settings: dict[str, Any], root: Path, labels: tuple[str, ...
     }
 
 
-def test_a_step_of_training_on_the_whole_layout(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_the_whole_layout_trained_on_and_measured(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step of training, and the published protocol on an official test list."""
     root = write_ucf101(tmp_path / "ucf")
     (root / LABELS[5] / f"v_{LABELS[5]}_g08_c01.avi").write_bytes(b"not a video")
     edit(root / "ucfTrainTestlist" / "trainlist01.txt", "\n", f"\n{LABELS[5]}/v_{LABELS[5]}_g09_c01.avi 6\n")
@@ -86,12 +95,21 @@ def test_a_step_of_training_on_the_whole_layout(settings: dict[str, Any], tmp_pa
     assert len(dataset.refs) == 101
     assert [clip.ref.group for clip in dataset.skipped] == [f"{LABELS[5]}_g08"]
     assert len(find_split(config.data, LABELS).validation) == 101
-    train(config, tmp_path / "run", QUIET)
-    assert (tmp_path / "run" / "last.safetensors").exists()
+    make_bundle(train(config, tmp_path / "run", QUIET), config, tmp_path / "bundle")
+
+    wanted = Wanted(root, split=2, views=1)  # its test list has the groups 8 to 14
+    assert evaluate(str(tmp_path / "bundle"), wanted, None, as_json=True) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [found[key] for key in ("clips", "unreadable", "views", "views_crops")] == [100, 1, 1, 3]
+    assert 0 <= found["views_top1"] <= found["views_top5"] <= 1
+    assert f"v_{LABELS[5]}_g08_c01.avi" in said.err
 
 
 @pytest.mark.needs_data
-def test_a_step_of_training_on_real_files(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_real_files_trained_on_and_measured(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The two files that there are stand for a training and a test group each."""
     labels = ("ApplyEyeMakeup", "BaseballPitch")
     root = tmp_path / "ucf"
@@ -106,5 +124,31 @@ def test_a_step_of_training_on_real_files(settings: dict[str, Any], tmp_path: Pa
     dataset = SequenceDataset(config)
     assert not dataset.skipped
     assert {ref.label for ref in dataset.refs} == set(labels)
-    train(config, tmp_path / "run", QUIET)
-    assert (tmp_path / "run" / "last.safetensors").exists()
+    make_bundle(train(config, tmp_path / "run", QUIET), config, tmp_path / "bundle")
+
+    assert evaluate(str(tmp_path / "bundle"), Wanted(root, split=1, views=4), None, as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found[key] for key in ("clips", "unreadable", "views", "views_crops")] == [2, 0, 4, 3]
+
+
+def test_a_split_and_a_model_of_other_labels(motion_bundle: Bundle, tmp_path: Path) -> None:
+    """Of the official test list only what the model has a label for counts; folders play no part."""
+    write_lists(tmp_path, ("move", "Typing"), groups=(1, 8))
+    chosen = select_split(tmp_path, motion_bundle.spec, 1)
+    assert [(ref.label, ref.group) for ref in chosen.refs] == [("move", "move_g01")]
+    assert chosen.notes == (f"{tmp_path}: left out, for model 'motion' has no such label: Typing",)
+    assert select_split(tmp_path, motion_bundle.spec, 2, ["move_g08"]).refs[0].group == "move_g08"
+    with pytest.raises(TrainError, match="no clips of group x"):
+        select_split(tmp_path, motion_bundle.spec, 1, ["x"])
+
+
+def test_a_split_without_a_label_of_the_model(motion_bundle: Bundle, tmp_path: Path) -> None:
+    write_lists(tmp_path, ("Typing", "YoYo"), groups=(1, 8))
+    with pytest.raises(TrainError, match="model 'motion' has no label of split 1; there are Typing, YoYo"):
+        select_split(tmp_path, motion_bundle.spec, 1)
+
+
+def test_a_split_has_no_none_folders(motion_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = Wanted(tmp_path, split=1, none_folders=("still",))
+    assert evaluate(str(motion_bundle.path), wanted, None, as_json=True) == 2
+    assert "--none says what folders hold" in capsys.readouterr().err
