@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,9 +107,6 @@ def test_rtx_builds_what_ships(cache, name, precision):
     assert build_engine(Bundle.load(name), Recipe("tensorrt-rtx", precision, (1,), options), cache=cache).fresh
 
 
-@pytest.mark.skipif(
-    "long" not in os.environ.get("SWINSTREAM_REQUIRE", ""), reason="a minute: set SWINSTREAM_REQUIRE=long"
-)
 def test_rtx_builds_the_published_size(published, recognizer, tmp_path):
     """`tiny` with memory at its end, 16 ticks of 112x112: few nodes, and built in fp32, fp16 and int8."""
     pytest.importorskip("tensorrt_rtx")
