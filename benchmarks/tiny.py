@@ -17,8 +17,9 @@ import onnx
 import torch
 
 from calibration import graph
-from calibration.network import OrtNetwork, zero_states
+from calibration.network import zero_states
 from calibration.rewrite import rewrite
+from calibration.search import collect_ranges
 from engine.bundle import Bundle
 from engine.export import export_bundle
 from engine.narrow import narrowed
@@ -50,9 +51,8 @@ def make(spec: ModelSpec, out: Path) -> Bundle:
     picture = rng.integers(0, 256, (MIN_WINDOWS, len(spec.picture_ticks), spec.height, spec.width, 3), dtype=np.uint8)
     flow = np.zeros((MIN_WINDOWS, len(spec.flow_ticks), 2, spec.height, spec.width), np.float16)
     thresholds, card = {"temperature": 1.0}, "# tiny\n\nUntrained, to time.\n"
-    bundle = export_bundle(
-        Recognizer(spec).eval(), out, picture=picture, flow=flow, thresholds=thresholds, card=card
-    )  # fmt: skip
+    model = Recognizer(spec).eval()
+    bundle = export_bundle(model, out, picture=picture, flow=flow, thresholds=thresholds, card=card)
     return rewrite(bundle, {"network.int8.onnx": _int8(bundle, picture[:1])})
 
 
@@ -60,11 +60,9 @@ def _int8(bundle: Bundle, picture: npt.NDArray[np.uint8]) -> bytes:
     """The graph with every layer in int8, each as far as the values reach in one window."""
     model = graph.load(str(bundle.onnx()))
     layers = graph.layers(model)
-    given = dict(zip([t.name for t in bundle.spec.inputs], [picture, *zero_states(bundle.spec)], strict=True))
-    inside = list({layer.activation: None for layer in layers if layer.activation not in given})
-    values = OrtNetwork(graph.with_outputs(model, inside), bundle.spec, inside)(list(given.values()))
-    tensors = given | dict(zip(inside, values, strict=True))
-    limits = {layer.activation: max(1.0, float(np.abs(tensors[layer.activation]).max())) for layer in layers}
+    tensors = list(dict.fromkeys(layer.activation for layer in layers))
+    ranges = collect_ranges(model, bundle.spec, tensors, [[picture, *zero_states(bundle.spec)]])
+    limits = {tensor: ranges.limits(tensor)["min-max"] for tensor in tensors}
     made = onnx.load_model_from_string(graph.quantised(model, limits, layers))
     return bytes(narrowed(made).SerializeToString())
 

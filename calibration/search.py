@@ -62,6 +62,26 @@ class Found:
     agreement: dict[str, float] = field(default_factory=dict)
 
 
+def collect_ranges(
+    model: ModelProto,
+    spec: ModelSpec,
+    tensors: Sequence[str],
+    batches: Sequence[Inputs],
+    progress: Progress = lambda stage, left: None,
+) -> Ranges:
+    """How far tensors of a graph, some of its inputs among them, reach over the batches."""
+    names = [tensor.name for tensor in spec.inputs]
+    inside = [tensor for tensor in tensors if tensor not in names]
+    network = OrtNetwork(graph.with_outputs(model, inside), spec, inside)
+    ranges = Ranges()
+    for left, batch in enumerate(batches):
+        progress("histograms", len(batches) - left)
+        given = dict(zip(names, batch, strict=True))
+        values = network(batch) if inside else []
+        ranges.add(dict(zip(inside, values, strict=True)) | {t: given[t] for t in tensors if t in given})
+    return ranges
+
+
 class Search:
     """One search. sample: windows of `ModelSpec.inputs`, each [1, ...], in an order that mixes strata."""
 
@@ -105,7 +125,7 @@ class Search:
     def _choose_ranges(self, model: ModelProto, layers: Sequence[Layer]) -> tuple[dict[str, float], dict[str, Method]]:
         """By activation."""
         tensors = list(dict.fromkeys(layer.activation for layer in layers))
-        ranges = self._ranges(model, tensors)
+        ranges = collect_ranges(model, self._spec, tensors, self._batches, self._progress)
         limits: dict[str, float] = {}
         methods: dict[str, Method] = {}
         for left, tensor in enumerate(tensors):
@@ -120,18 +140,6 @@ class Search:
             methods[tensor] = min(errors, key=errors.__getitem__) if errors else next(iter(candidates))
             limits[tensor] = candidates[methods[tensor]]
         return limits, methods
-
-    def _ranges(self, model: ModelProto, tensors: Sequence[str]) -> Ranges:
-        names = [tensor.name for tensor in self._spec.inputs]
-        inside = [tensor for tensor in tensors if tensor not in names]
-        network = OrtNetwork(graph.with_outputs(model, inside), self._spec, inside)
-        ranges = Ranges()
-        for left, batch in enumerate(self._batches):
-            self._progress("histograms", len(self._batches) - left)
-            given = dict(zip(names, batch, strict=True))
-            values = network(batch) if inside else []
-            ranges.add(dict(zip(inside, values, strict=True)) | {t: given[t] for t in tensors if t in given})
-        return ranges
 
     def _choose_smoothings(self, layers: Sequence[Layer], limits: Mapping[str, float]) -> list[Smoothing]:
         behind = graph.smoothable(self._model)

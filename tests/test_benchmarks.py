@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.int8_footage import link_clips
 from benchmarks.isolation import compared
 from benchmarks.lasting_state import drift, emulated, exact, in_bf16, served, skips, stretches
 from benchmarks.memory_alone import MemoryAlone, read_anywhere
 from benchmarks.state_worth import SPEC, WAYS, draw, drawn
+from calibration.footage import find_recordings
 from engine.bundle import Bundle
 from engine.network.recognizer import Recognizer
 from tests.formula_bundle import SPEC as FORMULA
@@ -107,3 +109,20 @@ def test_windows_begin_anywhere_in_their_first_second(walking: Path) -> None:
     assert [inputs[0].pts_ns[0] for inputs in read_anywhere([walking, walking], FORMULA, seed=3)] == starts_ns
     assert [inputs[0].pts_ns[0] for inputs in read_anywhere([walking, walking], FORMULA, seed=4)] != starts_ns
     assert all(len(inputs) in {9, 10} for inputs in given), "of six seconds in windows of 0.6"
+
+
+def test_clips_are_linked_by_label_with_their_groups(tmp_path: Path) -> None:
+    data = tmp_path / "surv_fight"
+    for name in ("fight/a.mp4", "noFight/b.mp4"):
+        (data / name).parent.mkdir(parents=True)
+        (data / name).write_bytes(b"x")
+    (data / "split.csv").write_text(
+        "path,label,group,split\nfight/a.mp4,fight,g1,train\nnoFight/b.mp4,noFight,g2,val\n"
+    )
+    for _ in range(2):  # again over what is there
+        assert link_clips(data, tmp_path / "clips") == 2
+    found = find_recordings([str(tmp_path / "clips")], ("fight", "none"))
+    assert [(r.label, r.camera, Path(r.source).read_bytes()) for r in found] == [
+        ("fight", "g1", b"x"),
+        ("none", "g2", b"x"),
+    ]

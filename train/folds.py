@@ -73,10 +73,18 @@ def run_folds(config: TrainConfig, run: Path, console: Console) -> list[FoldResu
     return results
 
 
-def _run_fold(config: TrainConfig, fold: Fold, left_out: list[ClipRef], run: Path, console: Console) -> FoldResult:
+def without(config: TrainConfig, fold: Fold) -> TrainConfig:
+    """The configuration that trains on all but a fold's groups."""
     data = config.data.model_copy(update={"exclude_groups": (*config.data.exclude_groups, *fold.groups)})
-    config = config.model_copy(update={"data": data})
-    folder = run / f"fold-{fold.name}"
+    return config.model_copy(update={"data": data})
+
+
+def fold_folder(run: Path, fold: Fold) -> Path:
+    return run / f"fold-{fold.name}"
+
+
+def _run_fold(config: TrainConfig, fold: Fold, left_out: list[ClipRef], run: Path, console: Console) -> FoldResult:
+    config, folder = without(config, fold), fold_folder(run, fold)
     file = folder / RESULT
     if file.exists():
         kept = json.loads(file.read_text(encoding="utf-8"))

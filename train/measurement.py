@@ -20,7 +20,7 @@ from stream.failure import SourceError
 from stream.stopper import Stopper
 from stream.thresholds import Thresholds
 from train.config import TrainError
-from train.data.clips import VIDEO_SUFFIXES, ClipRef
+from train.data.clips import VIDEO_SUFFIXES, ClipRef, videos_at
 from train.detection import EventReport
 from train.evaluate import evaluate_clips
 from train.evaluation import Evaluation, Offline, Quiet
@@ -94,7 +94,7 @@ def quiet_files(paths: Sequence[Path]) -> list[Path]:
     """Video files, and those in folders. Raises TrainError for a path where there is none."""
     files: list[Path] = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
+        inside = videos_at(path)
         if not path.exists():
             raise TrainError(f"{path}: no such file or folder of quiet footage")
         if not inside:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmarks import left_out_events
 from train.config import FoldsConfig, TrainConfig, TrainError
 from train.data.clips import ClipRef
 from train.folds import find_folds, run_folds, show_folds
+from train.online import trace
 
 
 def refs() -> list[ClipRef]:
@@ -75,3 +77,32 @@ def test_every_group_is_left_out_of_its_training_and_measured_on(settings: dict[
 def test_folds_are_no_part_of_what_a_run_is(settings: dict[str, Any]) -> None:
     folded = TrainConfig.model_validate(settings | {"folds": {"count": 2}})
     assert folded.identity == TrainConfig.model_validate(settings).identity
+
+
+def test_events_on_left_out_clips_are_of_the_network_that_left_them_out(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """benchmarks/left_out_events: every clip once, by its own fold."""
+    settings["phases"] = settings["phases"][:1]
+    config = TrainConfig.model_validate(
+        settings
+        | {"folds": {"leave_out": [["anna"], ["ben"]]}, "thresholds": {"defaults": {"enter": 0.5, "min_duration_s": 0}}}
+    )
+    run_folds(config, tmp_path, Console(file=io.StringIO()))
+    asked: list[tuple[str, str]] = []
+
+    class Spied(left_out_events.TorchEngine):
+        def __init__(self, model: Any) -> None:
+            super().__init__(model)
+            asked.append(("network", ""))
+
+    def traced(engine: Any, path: Path) -> Any:
+        asked.append(("clip", path.stem))
+        return trace(engine, path)
+
+    monkeypatch.setattr(left_out_events, "TorchEngine", Spied)
+    monkeypatch.setattr(left_out_events, "trace", traced)
+    never, always = left_out_events.measure(config, tmp_path, [1.0, 1e-6], Console(quiet=True))
+    assert asked == [*[("network", ""), *[("clip", "anna")] * 2], *[("network", ""), *[("clip", "ben")] * 2]]
+    assert (never["actions"], never["actions_told"], never["none"]) == (4, 0, 0)
+    assert always["actions_told"] > 0

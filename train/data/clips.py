@@ -51,6 +51,11 @@ class Footage:
         return float((len(self.pts_s) - 1) / (self.pts_s[-1] - self.pts_s[0]))
 
 
+def videos_at(path: Path) -> list[Path]:
+    """All videos below a folder, in order; anything else is taken for a video."""
+    return sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES) if path.is_dir() else [path]
+
+
 def data_root() -> Path:
     """The folder of footage: SWINSTREAM_DATA, or ../shared/data beside the checkout."""
     given = os.environ.get("SWINSTREAM_DATA")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.spec import NONE_LABEL
 from train.config import TrainError
-from train.data.clips import VIDEO_SUFFIXES, ClipRef
+from train.data.clips import VIDEO_SUFFIXES, ClipRef, videos_at
 
 # What people do in place. A segment that overlaps any other activity is left out.
 STILL_ACTIVITIES = {"sitting", "sleeping", "reading", "standing"}
@@ -35,11 +35,9 @@ def quiet_segments(classes: str) -> list[tuple[float, float]]:
 
 def find_quiet_clips(path: Path) -> list[ClipRef]:
     """A video, or all below a folder; each is a group of its own. Raises TrainError for a folder without any."""
-    files = [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        if not files:
-            raise TrainError(f"data.quiet_clips: {path} has no videos in it ({', '.join(sorted(VIDEO_SUFFIXES))})")
+    files = videos_at(path)
+    if not files:
+        raise TrainError(f"data.quiet_clips: {path} has no videos in it ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return [ClipRef(file, NONE_LABEL, file.stem) for file in files]
 
 
